@@ -1,0 +1,12 @@
+"""Operational errors of the command line."""
+
+from __future__ import annotations
+
+from streams.errors import StreamsError
+
+
+class SettingsError(StreamsError):
+    """A setting is unknown or has a value that cannot be used.
+
+    Operator: the message names each key and where its value came from; correct it there.
+    """
