@@ -1,0 +1,25 @@
+"""The model bundle: the folder in which a trainer hands a model to the workers.
+
+This package alone knows the manifest. Every other file is named in the manifest with its size and
+SHA-256, and whoever knows the manifest's own SHA-256 knows that nothing was changed. Files are
+safetensors, and one index that only `index/` reads; nothing is pickled.
+"""
+
+from encoders.bundle.manifest import IndexRecord, Manifest, bundle_path, read_manifest, vocabulary_fingerprint
+from encoders.bundle.read import Bundle, read_bundle
+from encoders.bundle.registry import ENCODERS, BundledEncoder
+from encoders.bundle.write import BundleDraft, write_bundle
+
+__all__ = [
+    "ENCODERS",
+    "Bundle",
+    "BundleDraft",
+    "BundledEncoder",
+    "IndexRecord",
+    "Manifest",
+    "bundle_path",
+    "read_bundle",
+    "read_manifest",
+    "vocabulary_fingerprint",
+    "write_bundle",
+]

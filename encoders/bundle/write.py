@@ -1,0 +1,157 @@
+"""Writing a bundle."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from safetensors import numpy as safetensors_numpy
+
+from encoders.bundle.manifest import (
+    FORMAT_VERSION,
+    INDEX_FILE,
+    ITEM_VECTORS_FILE,
+    MANIFEST_FILE,
+    POPULARITY_FILE,
+    VOCABULARY_FILE,
+    WEIGHTS_FILE,
+    FileRecord,
+    IndexRecord,
+    Manifest,
+    PartitionOffsets,
+    vocabulary_fingerprint,
+)
+from encoders.bundle.registry import BundledEncoder
+from encoders.errors import BundleError
+from encoders.protocols import FloatArray
+from encoders.records import BundleReference
+from encoders.vocabulary import Vocabulary
+from encoders.window import WindowRule
+
+
+@dataclass(frozen=True)
+class BundleDraft:
+    """Everything a trainer puts into a bundle."""
+
+    model: str
+    encoder: BundledEncoder
+    vocabulary: Vocabulary
+    popularity: FloatArray
+    """Score of each item number; row 0 is zero. Shape: ``(n_items + 1,)``."""
+    window_rule: WindowRule
+    index: IndexRecord
+    save_index: Callable[[Path], None]
+    """Writes the index to the path it is given."""
+    metrics: dict[str, float] = field(default_factory=dict)
+    trained_through: dict[str, PartitionOffsets] = field(default_factory=dict)
+    items_offsets: PartitionOffsets = field(default_factory=dict)
+
+
+def write_bundle(directory: Path, draft: BundleDraft, created_at_ms: int) -> BundleReference:
+    """Write a bundle into a new folder of ``directory``; it is there whole or not at all.
+
+    Args:
+        directory: Where bundles lie; made if it is missing.
+        draft: What to write.
+        created_at_ms: Wall clock; the version's name begins with it.
+
+    Returns:
+        Version, absolute path and hash, as a model update announces them. All of it is on the disk.
+
+    Raises:
+        BundleError: If the bundle cannot be written; nothing is left behind.
+    """
+    directory = directory.absolute()
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        scratch = Path(tempfile.mkdtemp(prefix=".writing-", dir=directory))
+    except OSError as error:
+        raise BundleError(
+            f"cannot write bundles to {directory}: {error.strerror}; choose another folder or free it"
+        ) from error
+    try:
+        scratch.chmod(0o755)  # a worker may run as another user
+        version, manifest_sha256 = _write_files(scratch, draft, created_at_ms)
+        for path in (*scratch.iterdir(), scratch):
+            _fsync(path)
+        target = directory / version
+        scratch.rename(target)
+        _fsync(directory)
+    except OSError as error:
+        raise BundleError(f"cannot write a bundle to {directory}: {error.strerror}") from error
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+    return BundleReference(version=version, uri=str(target), manifest_sha256=manifest_sha256)
+
+
+def _write_files(scratch: Path, draft: BundleDraft, created_at_ms: int) -> tuple[str, str]:
+    """Fill the scratch folder; returns the version and the manifest's SHA-256."""
+    files = {name: _write(scratch / name, safetensors_numpy.save(arrays)) for name, arrays in _tensors(draft).items()}
+    draft.save_index(scratch / INDEX_FILE)
+    files[INDEX_FILE] = _record((scratch / INDEX_FILE).read_bytes())
+    manifest = Manifest(
+        format_version=FORMAT_VERSION,
+        model=draft.model,
+        version=_version(files, created_at_ms),
+        kind=draft.encoder.kind,
+        config=draft.encoder.config,
+        window_rule=draft.window_rule,
+        catalogue=draft.vocabulary.catalogue,
+        vocabulary_fingerprint=vocabulary_fingerprint(draft.vocabulary),
+        metrics=draft.metrics,
+        trained_through=draft.trained_through,
+        items_offsets=draft.items_offsets,
+        index=draft.index,
+        created_at_ms=created_at_ms,
+        n_items=draft.vocabulary.n_items,
+        embedding_dim=draft.encoder.embedding_dim,
+        files=files,
+    )
+    return manifest.version, _write(scratch / MANIFEST_FILE, manifest.model_dump_json(indent=2).encode()).sha256
+
+
+def _tensors(draft: BundleDraft) -> dict[str, dict[str, npt.NDArray[Any]]]:
+    vocabulary = draft.vocabulary
+    tensors: dict[str, dict[str, npt.NDArray[Any]]] = {
+        WEIGHTS_FILE: dict(draft.encoder.weights),
+        ITEM_VECTORS_FILE: {"item_vectors": draft.encoder.item_vectors},
+        VOCABULARY_FILE: {
+            "sorted_hashes": vocabulary.sorted_hashes,
+            "numbers": vocabulary.numbers,
+            "id_bytes": vocabulary.id_bytes,
+            "id_offsets": vocabulary.id_offsets,
+        },
+        POPULARITY_FILE: {"scores": draft.popularity},
+    }
+    return {name: {key: np.ascontiguousarray(a) for key, a in arrays.items()} for name, arrays in tensors.items()}
+
+
+def _version(files: dict[str, FileRecord], created_at_ms: int) -> str:
+    content = sha256("".join([str(created_at_ms), *(files[name].sha256 for name in sorted(files))]).encode())
+    return f"{datetime.fromtimestamp(created_at_ms / 1000, UTC):%Y%m%dT%H%M%SZ}-{content.hexdigest()[:6]}"
+
+
+def _write(path: Path, data: bytes) -> FileRecord:
+    path.write_bytes(data)
+    return _record(data)
+
+
+def _record(data: bytes) -> FileRecord:
+    return FileRecord(sha256=sha256(data).hexdigest(), bytes=len(data))
+
+
+def _fsync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,1 @@
+"""From query vectors to the nearest items, by inner product."""

@@ -1,0 +1,29 @@
+"""Every sequence encoder runs the one contract."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from encoders.bundle import ENCODERS
+from encoders.gru import GRUConfig, GRUEncoder, GRUModule
+from tests.contracts.encoder_contract import N_ITEMS, SequenceEncoderContract
+
+
+class TestGRUEncoder(SequenceEncoderContract):
+    @pytest.fixture
+    def encoder(self) -> GRUEncoder:
+        torch.manual_seed(3)
+        return GRUEncoder(GRUModule(N_ITEMS, GRUConfig(embedding_dim=8, hidden_dim=12, dropout=0.5)))
+
+
+class TestGRUEncoderAfterLoad(SequenceEncoderContract):
+    @pytest.fixture
+    def encoder(self) -> GRUEncoder:
+        torch.manual_seed(3)
+        fresh = GRUEncoder(GRUModule(N_ITEMS, GRUConfig(embedding_dim=8, hidden_dim=12)))
+        return GRUEncoder.load(fresh.config, fresh.weights, fresh.item_vectors)
+
+
+def test_every_kind_a_bundle_may_hold_runs_the_contract() -> None:
+    assert set(ENCODERS) == {GRUEncoder.kind}
