@@ -1,0 +1,1 @@
+"""What makes the models: data sets, replay, cleaning, splits, fit, evaluation and publication."""
