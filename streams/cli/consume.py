@@ -1,0 +1,104 @@
+"""Reading topics with kafka-python, as any consumer would."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import closing
+from typing import TYPE_CHECKING
+
+from encoders.records import DEFAULT_CATALOGUE
+from encoders.vocabulary import item_hash
+from streams.errors import DependencyError
+from streams.items import ItemCatalogue
+
+if TYPE_CHECKING:
+    from kafka import KafkaConsumer
+    from kafka.consumer.fetcher import ConsumerRecord
+
+    from streams.settings import KafkaSettings
+
+STALLED_AFTER_S = 30.0
+
+
+def open_consumer(settings: KafkaSettings, topics: Sequence[str], *, from_start: bool) -> KafkaConsumer:
+    """A consumer without a group on all partitions of the topics; it commits nothing.
+
+    Args:
+        settings: Where Kafka is and how to log in.
+        topics: Which topics.
+        from_start: From their oldest records; else only what comes after this call.
+
+    Raises:
+        DependencyError: If no broker answers or a topic does not exist.
+    """
+    from kafka import KafkaConsumer, TopicPartition
+    from kafka.errors import KafkaError
+
+    try:
+        consumer = KafkaConsumer(
+            **settings.kafka_python_config(),
+            isolation_level="read_committed",
+            enable_auto_commit=False,
+            allow_auto_create_topics=False,
+            auto_offset_reset="earliest",
+            fetch_max_wait_ms=100,
+        )
+        partitions = []
+        for topic in topics:
+            numbers = consumer.partitions_for_topic(topic)
+            if not numbers:
+                consumer.close()
+                raise DependencyError(
+                    f"topic {topic!r} does not exist at {settings.brokers}; make it with `streamrec topics create`"
+                )
+            partitions += [TopicPartition(topic, number) for number in sorted(numbers)]
+        consumer.assign(partitions)
+        (consumer.seek_to_beginning if from_start else consumer.seek_to_end)(*partitions)
+        for partition in partitions:
+            consumer.position(partition)  # seeks are lazy: settle now where reading begins
+    except KafkaError as error:
+        raise DependencyError(
+            f"no Kafka broker answers at {settings.brokers} ({error});"
+            " start one (`streamrec stack`) or set kafka.brokers"
+        ) from error
+    return consumer
+
+
+def read_topic(settings: KafkaSettings, topic: str) -> Iterator[ConsumerRecord]:
+    """Every record that the topic holds now, each partition in the order of its offsets.
+
+    Raises:
+        DependencyError: If the broker cannot be reached or stops answering on the way.
+    """
+    with closing(open_consumer(settings, [topic], from_start=True)) as consumer:
+        unread = consumer.end_offsets(consumer.assignment())
+        moved_s = time.monotonic()
+        while unread := {place: end for place, end in unread.items() if consumer.position(place) < end}:
+            records = consumer.poll(timeout_ms=500)
+            if records:
+                moved_s = time.monotonic()
+            elif time.monotonic() - moved_s > STALLED_AFTER_S:
+                raise DependencyError(
+                    f"topic {topic!r} has more records, but {settings.brokers} has sent none for"
+                    f" {STALLED_AFTER_S:.0f} s; see that the brokers run, then try again"
+                )
+            for place, found in records.items():
+                if place in unread:
+                    yield from found
+
+
+def read_titles(settings: KafkaSettings) -> Titles:
+    """Titles of all items that the topic `items` holds now."""
+    titles = Titles()
+    for record in read_topic(settings, settings.topics.items):
+        titles.apply(record.key, record.value)
+    return titles
+
+
+class Titles(ItemCatalogue):
+    """Items by what people call them."""
+
+    def of(self, item_id: str, catalogue: str = DEFAULT_CATALOGUE) -> str:
+        """The item's title, or its id where there is no title."""
+        return self.title(item_hash(item_id, catalogue)) or item_id
