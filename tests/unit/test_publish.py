@@ -65,7 +65,7 @@ def test_a_record_that_producers_do_not_publish_has_no_key() -> None:
 
 def test_a_refused_record_ends_it_with_the_reason() -> None:
     broker = Broker(refuse={2: MessageSizeTooLargeError("2 MB")})
-    with pytest.raises(DependencyError, match="topic 'interactions' did not take all records.*2 MB"):
+    with pytest.raises(DependencyError, match=r"topic 'interactions' did not take all records.*2 MB"):
         publish(broker, "interactions", [click(n) for n in range(100)])
     assert len(broker.records) == 2
 
