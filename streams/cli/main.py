@@ -82,5 +82,5 @@ def _in_words(error: Exception) -> str:
     return text
 
 
-# Each module adds its command to `app`, so they come after it.
-from streams.cli import config as config  # noqa: E402
+# Each module adds its command to `app`, so they come after it: E402; and nothing here uses their names: F401.
+from streams.cli import config, stack, topics  # noqa: E402, F401
