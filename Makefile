@@ -1,0 +1,46 @@
+# streamrec: the same commands for people and for CI.
+SHELL := /bin/bash
+PYTHON ?= python3
+# Where pip finds a CPU build of torch, e.g. https://download.pytorch.org/whl/cpu. Empty: what PyPI has, on
+# Linux the (large) CUDA build.
+TORCH_INDEX_URL ?=
+# Arguments of the demo, e.g. make demo ARGS="--keep".
+ARGS ?=
+
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+
+.DEFAULT_GOAL := help
+.PHONY: help setup check test demo clean
+
+help: ## Print this list.
+	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 16
+
+setup: $(STAMP) ## Make .venv and install streamrec with the pinned versions.
+
+$(STAMP): pyproject.toml constraints.txt
+	@command -v $(PYTHON) >/dev/null || { echo "$(PYTHON) is not installed; streamrec needs Python 3.11 or newer"; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+	  echo "$(PYTHON) is $$($(PYTHON) --version); streamrec needs Python 3.11 or newer: make setup PYTHON=python3.11"; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { \
+	  echo "$(PYTHON) has no venv module; install it, on Debian and Ubuntu: apt install python3-venv"; exit 1; }
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(if $(TORCH_INDEX_URL),$(BIN)/pip install -c constraints.txt --extra-index-url $(TORCH_INDEX_URL) torch)
+	$(BIN)/pip install -c constraints.txt -e '.[embedded,dev]'
+	@touch $@
+
+check: $(STAMP) ## Lint, formatting and types.
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+test: $(STAMP) ## All tests: the pure ones first, then those on real servers.
+	$(BIN)/pytest tests/unit tests/contracts tests/property tests/integration tests/faults
+
+demo: $(STAMP) ## MovieLens through the whole pipeline, in about four minutes.
+	$(BIN)/streamrec demo $(ARGS)
+
+clean: ## Remove .venv and everything that was built or cached.
+	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -type d -not -path './$(VENV)/*' -prune -exec rm -rf {} +
