@@ -248,18 +248,26 @@ class WorkerSettings(Section):
 
     max_batch: int = Field(default=256, ge=1)
     """Most events of one batch, over all partitions."""
-    top_n: int = Field(default=10, ge=1)
+    top_n: int = Field(default=10, ge=1, le=200)
     """Length of a list."""
     max_future: Duration = timedelta(hours=24)
     """An event further ahead of the worker's clock than this is invalid."""
-    max_seen: int = Field(default=1024, ge=0)
+    max_record_bytes: int = Field(default=262_144, ge=1024)
+    """A larger record of `interactions` is invalid."""
+    max_seen: int = Field(default=1024, ge=0, le=65_535)
     """How many items that left the window a session still remembers as seen."""
-    recent_events: int = Field(default=16, ge=0)
+    recent_events: int = Field(default=16, ge=0, le=255)
     """How many event ids a session keeps, to count an event once that was sent twice."""
     popularity_half_life: Duration = timedelta(days=30)
     """In event time: after this long a click counts half."""
     dead_letter_limit_bytes: int = Field(default=65536, ge=0)
     """A longer record goes to the dead letters cut to this length."""
+    dead_letter_patience: Duration = timedelta(seconds=30)
+    """How long a dead letter that cannot be written may hold up its partition before it is given up."""
+    cached_sessions: int = Field(default=50_000, ge=0)
+    """Sessions that a worker remembers for each partition, so that it need not read them again."""
+    popularity_refresh: Duration = timedelta(seconds=2)
+    """How often the most popular items of all partitions are worked out, at most."""
 
 
 class WebSettings(Section):

@@ -1,0 +1,1 @@
+"""From interactions to windows to vectors: what trainer and worker share."""

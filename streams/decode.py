@@ -1,0 +1,134 @@
+"""From record bytes to interactions: what is valid, what is misplaced, what is dead.
+
+Nothing here raises on bad input: a record that cannot be served becomes a `DeadLetter` with a reason.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import NamedTuple, Protocol
+
+from pydantic import ValidationError
+
+from encoders.records import SCHEMA_VERSION, Interaction
+from streams.routing import partition_of
+
+
+class ConsumedRecord(Protocol):
+    """The part of a Kafka record that streamrec reads; aiokafka's and kafka-python's both have it."""
+
+    @property
+    def topic(self) -> str: ...  # noqa: D102  # Kafka's own words
+    @property
+    def offset(self) -> int: ...  # noqa: D102
+    @property
+    def key(self) -> bytes | None: ...  # noqa: D102
+    @property
+    def value(self) -> bytes | None: ...  # noqa: D102
+    @property
+    def headers(self) -> Sequence[tuple[str, bytes]]: ...  # noqa: D102
+
+
+class Event(NamedTuple):
+    """A valid interaction in its place."""
+
+    offset: int
+    interaction: Interaction
+
+
+class DeadLetter(NamedTuple):
+    """A record that cannot be served."""
+
+    record: ConsumedRecord
+    reason: str
+    """One word for metrics: `empty`, `too-large`, `not-utf8`, `not-json`, `schema`, `invalid` or `timestamp`."""
+    detail: str
+    """What exactly is wrong, for people; never holds the record's content."""
+
+
+class Misplaced(NamedTuple):
+    """A valid record outside its user's partition, to be forwarded there."""
+
+    record: ConsumedRecord
+    user_id: str
+    partition: int
+
+
+@dataclass(frozen=True, slots=True)
+class Decoded:
+    """A batch of records, sorted out; each list is in the order of offsets."""
+
+    events: list[Event] = field(default_factory=list)
+    dead: list[DeadLetter] = field(default_factory=list)
+    misplaced: list[Misplaced] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What a record may be at most."""
+
+    max_future: timedelta = timedelta(hours=24)
+    """How far after now an event time may lie."""
+    max_record_bytes: int = 262_144
+    """Largest record that counts as an interaction."""
+
+
+def decode(
+    records: Sequence[ConsumedRecord], *, partition: int, n_partitions: int, limits: Limits, now_ms: int
+) -> Decoded:
+    """Sort the records of one partition into events, dead letters and misplaced ones.
+
+    Args:
+        records: In the order of offsets.
+        partition: The partition that they come from.
+        n_partitions: How many partitions the topic has.
+        limits: Bounds on size and event time.
+        now_ms: The clock, milliseconds since 1970.
+    """
+    decoded = Decoded()
+    latest_ms = now_ms + int(limits.max_future.total_seconds() * 1000)
+    for record in records:
+        outcome = _decode_one(record, limits, latest_ms)
+        if isinstance(outcome, DeadLetter):
+            decoded.dead.append(outcome)
+            continue
+        home = partition_of(outcome.user_id, n_partitions)
+        if home != partition:
+            decoded.misplaced.append(Misplaced(record, outcome.user_id, home))
+        else:
+            decoded.events.append(Event(record.offset, outcome))
+    return decoded
+
+
+def _decode_one(record: ConsumedRecord, limits: Limits, latest_ms: int) -> Interaction | DeadLetter:
+    value = record.value
+    if not value:
+        return DeadLetter(record, "empty", "the record has no value")
+    if len(value) > limits.max_record_bytes:
+        return DeadLetter(record, "too-large", f"{len(value)} bytes, at most {limits.max_record_bytes} are read")
+    for name, version in record.headers or ():
+        if name == "schema" and version != b"%d" % SCHEMA_VERSION:
+            return DeadLetter(record, "schema", f"schema {version[:20]!r} is not {SCHEMA_VERSION}")
+    try:
+        interaction = Interaction.model_validate_json(value)
+    except ValidationError as error:
+        return _explain(record, value, error)
+    if interaction.timestamp_ms > latest_ms:
+        return DeadLetter(record, "timestamp", f"timestamp_ms {interaction.timestamp_ms} is after {latest_ms}")
+    return interaction
+
+
+def _explain(record: ConsumedRecord, value: bytes, error: ValidationError) -> DeadLetter:
+    problems = error.errors(include_url=False, include_context=False, include_input=False)
+    if problems[0]["type"] == "json_invalid":
+        try:
+            value.decode()
+        except UnicodeDecodeError as broken:
+            return DeadLetter(record, "not-utf8", f"byte {broken.start}: {broken.reason}")
+        return DeadLetter(record, "not-json", problems[0]["msg"])
+    fields = {str(part) for problem in problems for part in problem["loc"][:1]}
+    reason = "timestamp" if fields == {"timestamp_ms"} else "invalid"
+    detail = "; ".join(f"{'.'.join(map(str, p['loc'])) or 'record'}: {p['msg']}" for p in problems[:5])
+    return DeadLetter(record, reason, detail[:500])

@@ -1,0 +1,110 @@
+"""What the state must be: an offline fold of the log, and its comparison with what is stored.
+
+The fold calls the same pipeline as the worker, one record at a time and without a model. Ids, times and
+offsets are compared bit by bit; an encoder state is compared with what its model makes of the window,
+within 1e-4, since a batch's make-up changes the last digits.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from streams.decode import ConsumedRecord, Limits, decode
+from streams.pipeline import Rules, Serving, Source, known_windows, process
+from streams.popularity import log2_add
+from streams.serving import ServingModel
+from streams.session import Session, SessionKey
+
+TOLERANCE = 1e-4
+
+
+@dataclass
+class PartitionState:
+    """What the log of one partition amounts to."""
+
+    sessions: dict[SessionKey, Session] = field(default_factory=dict)
+    popularity: dict[tuple[str, str], float] = field(default_factory=dict)
+    event_ids: list[str] = field(default_factory=list)
+    """Of every valid event in its right partition, in the order of offsets; repeats included."""
+    dead: int = 0
+    misplaced: int = 0
+
+
+def fold(
+    records: Iterable[ConsumedRecord],
+    *,
+    partition: int,
+    n_partitions: int,
+    rules: Rules,
+    limits: Limits,
+    now_ms: int,
+    into: PartitionState | None = None,
+) -> PartitionState:
+    """Apply the records of one partition, in the order of offsets, as the worker would.
+
+    Args:
+        records: What a reader of committed records gets.
+        partition: Which partition it is.
+        n_partitions: How many the topic has.
+        rules: The worker's.
+        limits: The worker's.
+        now_ms: The clock, for records that claim to be from the future.
+        into: What came before, to go on from; changed in place.
+    """
+    state = PartitionState() if into is None else into
+    source = Source("", "", partition)
+    for record in records:
+        batch = decode([record], partition=partition, n_partitions=n_partitions, limits=limits, now_ms=now_ms)
+        state.dead += len(batch.dead)
+        state.misplaced += len(batch.misplaced)
+        state.event_ids.extend(event.interaction.event_id for event in batch.events)
+        outcome = process(batch, state.sessions, Serving(), source, rules, now_ms)
+        state.sessions.update(outcome.sessions)
+        for catalogue, item_id, count in outcome.counts:
+            before = state.popularity.get((catalogue, item_id))
+            state.popularity[catalogue, item_id] = count if before is None else log2_add(before, count)
+    return state
+
+
+def differences(
+    expected: Mapping[SessionKey, Session],
+    stored: Mapping[SessionKey, Session],
+    model: Callable[[str], ServingModel | None] = lambda state_key: None,
+) -> list[str]:
+    """Where stored sessions are not what the log amounts to, one line for each session.
+
+    Args:
+        expected: From `fold`.
+        stored: From the store.
+        model: The model behind a state's key, `model@version`; None leaves that state unchecked.
+    """
+    found = []
+    for key in sorted(expected.keys() | stored.keys()):
+        if key not in stored:
+            found.append(f"{key.catalogue}/{key.user_id}: no session is stored")
+        elif key not in expected:
+            found.append(f"{key.catalogue}/{key.user_id}: a session is stored, but the log has no event")
+        elif problem := _difference(expected[key], stored[key], model):
+            found.append(f"{key.catalogue}/{key.user_id}: {problem}")
+    return found
+
+
+def _difference(expected: Session, stored: Session, model: Callable[[str], ServingModel | None]) -> str | None:
+    for name in ("applied_offset", "window", "seen", "recent_events"):
+        wanted, found = getattr(expected, name), getattr(stored, name)
+        if wanted != found:
+            return f"{name} is {found!r:.200}, the log says {wanted!r:.200}"
+    if stored.latest is None:
+        return "no list is stored"
+    for state_key, state in stored.states.items():
+        serving = model(state_key)
+        if serving is None:
+            continue
+        states, _ = serving.bundle.encoder.encode(known_windows([stored], serving))
+        distance = float(np.abs(states[0] - state).max())
+        if not distance <= TOLERANCE:
+            return f"the state of {state_key} is {distance:.2g} off what the window gives"
+    return None

@@ -1,0 +1,104 @@
+"""Takes partitions over: asks the state store where to go on, then lets the consumer read from there."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Iterable
+
+from aiokafka.errors import KafkaError
+from faust.types import TP
+from mode import Service
+from redis.exceptions import RedisError
+
+from streams.transport import Consumer
+from streams.worker import BatchWorker
+
+logger = logging.getLogger(__name__)
+_LONGEST_PAUSE_S = 2.0
+
+
+class PartitionKeeper(Service):
+    """Acquires every partition that is assigned, and again each one that was lost to another writer.
+
+    A partition stays paused until it is acquired, however long the store is away; it is never read
+    from an offset that only Kafka knows. State that does not belong to this log stops the worker.
+    """
+
+    def __init__(self, worker: BatchWorker) -> None:
+        super().__init__()
+        self._worker = worker
+        self._consumer: Consumer | None = None
+        self._wanted: set[TP] = set()
+        self._changed = asyncio.Event()
+        self.assigned: set[TP] | None = None
+        """None before the first assignment."""
+        self.trouble = ""
+        """Why a partition cannot be acquired at the moment; empty while all is well."""
+
+    @property
+    def waiting(self) -> int:
+        """How many assigned partitions are not acquired yet."""
+        return len(self._wanted)
+
+    def on_assigned(self, consumer: Consumer, partitions: Iterable[TP]) -> None:
+        """Acquire these partitions, and no others."""
+        self._consumer = consumer
+        self.assigned = set(partitions)
+        self._worker.release(list(self._worker.partitions))
+        self._wanted = set(self.assigned)
+        self._changed.set()
+
+    def on_revoked(self, partitions: Iterable[TP]) -> None:
+        """Give these partitions up at once; a batch in flight is dropped."""
+        revoked = set(partitions)
+        self._wanted -= revoked
+        self._worker.release([tp.partition for tp in revoked])
+
+    def lost(self, tp: TP) -> None:
+        """Acquire a partition anew that the store refused to take a batch for, if it is still assigned."""
+        if tp in (self.assigned or ()):
+            self._wanted.add(tp)
+            self._changed.set()
+
+    @Service.task
+    async def _keep(self) -> None:
+        pause_s = 0.05
+        while not self.should_stop:
+            await self._changed.wait()
+            self._changed.clear()
+            try:
+                await self._acquire_wanted()
+            except (RedisError, KafkaError, OSError) as error:
+                self._report(error)
+                self._changed.set()
+                await self.sleep(pause_s)
+                pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
+            else:
+                pause_s = 0.05
+
+    async def _acquire_wanted(self) -> None:
+        """Acquire all that is wanted, then let the consumer read: it fetches nothing before."""
+        consumer, wanted = self._consumer, sorted(self._wanted)
+        if consumer is None or not wanted:
+            return
+        bounds = await consumer.log_bounds(wanted)
+        acquired = {tp: await self._worker.acquire(tp.partition, bounds[tp]) for tp in wanted}
+        # A rebalance meanwhile has released what was acquired before it.
+        kept = {tp: owned for tp, owned in acquired.items() if self._worker.partitions.get(tp.partition) is owned}
+        for tp in kept.keys() - self._wanted:
+            self._worker.release([tp.partition])
+        positions = {tp: owned.position for tp, owned in kept.items() if tp in self._wanted}
+        await consumer.start_at(positions)
+        self._wanted.difference_update(positions)
+        if self.trouble:
+            logger.warning("partitions can be acquired again; going on")
+            self.trouble = ""
+        places = ", ".join(f"{tp.partition} at offset {offset}" for tp, offset in positions.items())
+        logger.info("acquired partitions: %s", places)
+
+    def _report(self, error: Exception) -> None:
+        trouble = f"{type(error).__name__}: {error}"
+        if not self.trouble:
+            logger.warning("partitions cannot be acquired yet, waiting: %s", trouble)
+        self.trouble = trouble

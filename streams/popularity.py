@@ -1,0 +1,82 @@
+"""Popularity that the stream counts itself: what answers where no model can.
+
+An item's count decays with event time, by half each half-life. Under forward decay (Cormode, Shkapenyuk,
+Srivastava & Xu, ICDE 2009) an event of weight ``w`` at time ``t`` adds ``w * 2 ** (t / half_life)``, and the
+order of items never depends on when one looks. Kept as the base-2 logarithm of that sum, one number an
+item neither overflows nor needs a landmark, and the counts of several partitions add by `log2_add`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import timedelta
+from math import log1p, log2
+
+from encoders.vocabulary import item_hash
+from streams.session import FINGERPRINT_MASK
+
+_LOG2_E = 1.4426950408889634
+
+
+def log2_add(a: float, b: float) -> float:
+    """``log2(2 ** a + 2 ** b)`` without overflow.
+
+    Example:
+        >>> log2_add(2000.0, 2000.0)
+        2001.0
+    """
+    low, high = (a, b) if a < b else (b, a)
+    return high + log1p(2.0 ** (low - high)) * _LOG2_E
+
+
+def log2_count(weight: float, time_s: float, half_life: timedelta) -> float:
+    """What one event adds, as a base-2 logarithm."""
+    return log2(weight) + time_s / half_life.total_seconds()
+
+
+@dataclass(frozen=True, slots=True)
+class PopularItems:
+    """The most popular items of a catalogue, best first, as of one moment."""
+
+    item_ids: list[str] = field(default_factory=list)
+    scores: list[float] = field(default_factory=list)
+    """Decayed count relative to the first item's, which is 1."""
+    item_hashes: list[int] = field(default_factory=list)
+
+    def top(self, n: int, *, seen: Collection[int], unavailable: Collection[int]) -> list[tuple[str, float]]:
+        """The best ``n`` items that are neither seen nor unavailable, fewer if there are no more.
+
+        Args:
+            n: How many.
+            seen: 32-bit fingerprints.
+            unavailable: 64-bit item hashes.
+        """
+        found: list[tuple[str, float]] = []
+        for item_id, score, identity in zip(self.item_ids, self.scores, self.item_hashes, strict=True):
+            if len(found) >= n:
+                break
+            if identity & FINGERPRINT_MASK not in seen and identity not in unavailable:
+                found.append((item_id, score))
+        return found
+
+
+def most_popular(counts: Iterable[Mapping[str, float]], catalogue: str, limit: int) -> PopularItems:
+    """Add the counts of all partitions and keep the ``limit`` most popular items.
+
+    Ties are broken by item id, so that every worker gives the same order.
+    """
+    total: dict[str, float] = {}
+    for partition in counts:
+        for item_id, count in partition.items():
+            known = total.get(item_id)
+            total[item_id] = count if known is None else log2_add(known, count)
+    best = sorted(total.items(), key=lambda pair: (-pair[1], pair[0]))[:limit]
+    if not best:
+        return PopularItems()
+    highest = best[0][1]
+    return PopularItems(
+        [item_id for item_id, _ in best],
+        [2.0 ** (count - highest) for _, count in best],
+        [item_hash(item_id, catalogue) for item_id, _ in best],
+    )

@@ -1,0 +1,195 @@
+"""A Faust transport that hands over whole record batches, reads committed records only, and commits what is done.
+
+Faust's own driver passes one message at a time and guesses what is safe to commit from gaps between
+offsets. Here one message is one fetch of one partition (a `RecordBatch`), and a ledger holds the offset up
+to which batches are done: nothing else is ever committed. Chosen by the scheme of the broker URL,
+``streamrec://``, through the entry-point group ``faust.transports``.
+
+Where a partition is read from is not Kafka's business but the state store's: after every assignment all
+partitions are paused, and the app seeks and resumes each one that it has acquired.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
+from typing import Any, ClassVar, cast
+
+import aiokafka
+import faust
+from faust.transport.consumer import ensure_TP
+from faust.transport.drivers import aiokafka as driver
+from faust.types import TP, ConsumerMessage
+
+from streams.store import LogBounds
+from streams.worker import RecordBatch
+
+
+class BatchSchema(faust.Schema[Any, Any]):
+    """Leaves a message as it is: a batch is decoded by the pipeline."""
+
+    def loads_key(self, app: Any, message: Any, **kwargs: Any) -> Any:
+        """No key: a batch has many."""
+        return None
+
+    def loads_value(self, app: Any, message: Any, **kwargs: Any) -> Any:
+        """The `RecordBatch` itself."""
+        return message.value
+
+
+class ConsumerThread(driver.AIOKafkaConsumerThread):
+    """The thread that talks to Kafka; everything here runs on its event loop."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self._handed_over: dict[TP, int] = {}
+        """Offset after the last record that was handed over, or that was sought."""
+
+    def _create_worker_consumer(self, transport: Any) -> aiokafka.AIOKafkaConsumer:
+        consumer = super()._create_worker_consumer(transport)
+        # Faust offers this with its own transactions only; aiokafka reads it when the consumer starts.
+        consumer._isolation_level = "read_committed"
+        return consumer
+
+    async def fetch_batches(self, active: set[TP], timeout_s: float, max_records: int) -> list[RecordBatch]:
+        """Whatever has arrived, one batch a partition; waits at most ``timeout_s`` for the first record."""
+        return cast("list[RecordBatch]", await self.call_thread(self._fetch_batches, active, timeout_s, max_records))
+
+    async def _fetch_batches(self, active: set[TP], timeout_s: float, max_records: int) -> list[RecordBatch]:
+        consumer = self._ensure_consumer()
+        fetched = await self._fetch_records(consumer, active, timeout_s, max_records)
+        batches = []
+        for partition, records in fetched.items():
+            # No await since the records were taken, so the position belongs to them, whatever was sought before.
+            tp = ensure_TP(partition)
+            end = consumer._subscription.subscription.assignment.state_value(partition).position
+            start = self._handed_over.get(tp, records[0].offset)
+            self._handed_over[tp] = end
+            batches.append(RecordBatch(tp.partition, start, end, records))
+        return batches
+
+    async def seek_all(self, offsets: Mapping[TP, int]) -> None:
+        """Read each partition from its offset on; what was fetched before is not handed over any more."""
+        await self.call_thread(self._seek_all, offsets)
+
+    async def _seek_all(self, offsets: Mapping[TP, int]) -> None:
+        for tp, offset in offsets.items():
+            self._ensure_consumer().seek(driver.ensure_aiokafka_TP(tp), offset)
+            self._handed_over[tp] = offset
+
+    async def log_bounds(self, partitions: Iterable[TP]) -> dict[TP, LogBounds]:
+        """Where each partition's log begins and ends, and what the group has committed."""
+        return cast("dict[TP, LogBounds]", await self.call_thread(self._log_bounds, partitions))
+
+    async def _log_bounds(self, partitions: Iterable[TP]) -> dict[TP, LogBounds]:
+        consumer, wanted = self._ensure_consumer(), {driver.ensure_aiokafka_TP(tp): tp for tp in partitions}
+        begins = await consumer.beginning_offsets(list(wanted))
+        ends = await consumer.end_offsets(list(wanted))
+        return {
+            tp: LogBounds(begins[partition], ends[partition], await consumer.committed(partition))
+            for partition, tp in wanted.items()
+        }
+
+
+class Consumer(driver.Consumer):
+    """Hands over batches, and commits what `done` was told."""
+
+    _thread: ConsumerThread
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._done: dict[TP, int] = {}
+        """Ledger: offset after the last batch that is durable, for each partition."""
+        self.on_assigned: Callable[[set[TP]], None] = lambda partitions: None
+        """Called after every assignment, when the partitions stand paused."""
+
+    def _new_consumer_thread(self) -> ConsumerThread:
+        return ConsumerThread(self, loop=self.loop, beacon=self.beacon)
+
+    async def perform_seek(self) -> None:
+        """Hold all partitions until the app has acquired them and seeks; Faust calls this after an assignment."""
+        assigned = self.assignment()
+        self.pause_partitions(assigned)
+        for tp in assigned:
+            self._done.pop(tp, None)
+        self.on_assigned(assigned)
+
+    async def start_at(self, offsets: Mapping[TP, int]) -> None:
+        """Read acquired partitions, each from its offset on."""
+        await self._thread.seek_all(offsets)
+        self.resume_partitions(self.assignment().intersection(offsets))
+
+    async def log_bounds(self, partitions: Iterable[TP]) -> dict[TP, LogBounds]:
+        """Where each partition's log begins and ends, and what the group has committed."""
+        return await self._thread.log_bounds(partitions)
+
+    def done(self, tp: TP, next_offset: int) -> None:
+        """Everything before ``next_offset`` is durable and may be committed."""
+        self._done[tp] = next_offset
+
+    async def getmany(self, timeout: float) -> AsyncIterator[tuple[TP, ConsumerMessage]]:  # noqa: ASYNC109  # Faust's
+        """Batches as messages, while the flow is not suspended."""
+        if not self.flow_active:
+            await self.can_resume_flow.wait()
+        active = self._get_active_partitions()
+        if not active:
+            await self.sleep(0.1)
+            return
+        for batch in await self._thread.fetch_batches(active.copy(), timeout, self.app.conf.broker_max_poll_records):
+            tp = TP(batch.records[0].topic, batch.partition)
+            if self.flow_active and tp in self._get_active_partitions():
+                self.app.monitor.track_tp_end_offset(tp, self.highwater(tp))
+                yield tp, self._to_message(tp, batch)
+
+    def _to_message(self, tp: TP, record: Any) -> ConsumerMessage:
+        first, size = record.records[0], sum(len(r.value or b"") for r in record.records)
+        return ConsumerMessage(
+            tp.topic, tp.partition, record.start, first.timestamp / 1000, first.timestamp_type, [], None, record,
+            None, 0, size, tp, generation_id=self.app.consumer_generation_id,
+        )  # fmt: skip
+
+    async def _drain_messages(self, fetcher: Any) -> None:
+        """Pass batches to the streams; a full stream holds this up, which is the back-pressure."""
+        try:
+            while not (self.should_stop or fetcher.should_stop):
+                async for _, message in self.getmany(timeout=1.0):
+                    await self.wait_first(self.callback(message), self.suspend_flow.wait())
+        except self.consumer_stopped_errors:
+            if not self.app.should_stop:
+                raise
+        except asyncio.CancelledError:
+            if not self.app.should_stop:
+                raise
+
+    def on_buffer_full(self, tp: TP) -> None:
+        """Nothing: a full stream holds up `_drain_messages` itself."""
+
+    def on_buffer_drop(self, tp: TP) -> None:
+        """Nothing, see `on_buffer_full`."""
+
+    def track_message(self, message: Any) -> None:
+        """Nothing: the ledger knows what is done, and a rebalance waits for no batch."""
+
+    def _filter_tps_with_pending_acks(self, topics: Any = None) -> Iterator[TP]:
+        return iter(list(self._done))
+
+    def _new_offset(self, tp: TP) -> int | None:
+        return self._done.get(tp)
+
+    async def _add_gap(self, tp: TP, offset_from: int, offset_to: int) -> None:
+        """Nothing: gaps mean nothing to the ledger."""
+
+    def verify_event_path(self, now: float, tp: TP) -> None:
+        """Nothing: Faust would take a partition that waits for Redis for a hanging agent."""
+
+    async def on_partitions_revoked(self, revoked: set[TP]) -> None:
+        """Forget the ledger of what goes away."""
+        for tp in revoked:
+            self._done.pop(tp, None)
+        await super().on_partitions_revoked(revoked)
+
+
+class Transport(driver.Transport):
+    """Faust's Kafka transport with batches."""
+
+    Consumer: ClassVar[type[Consumer]] = Consumer

@@ -1,0 +1,332 @@
+"""The thin loop around the pipeline: load, process, produce, apply, for one batch after the other.
+
+A batch becomes durable in this order: every list is acknowledged by Kafka, then one script sets the
+sessions, the counts and the offset. So state is exactly once and a list is never lost, at worst
+repeated, with the same id. A dependency that is down stops progress and loses nothing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import NamedTuple, TypeVar
+
+from aiokafka.errors import KafkaError
+from redis.exceptions import RedisError
+
+from streams.decode import ConsumedRecord, Decoded, Limits, decode
+from streams.errors import OvertakenError
+from streams.metrics import WorkerMetrics
+from streams.output import OutgoingRecord, Producer, dead_letter_record, deliver, forwarded_record, list_record
+from streams.pipeline import Outcome, Rules, Serving, Source, process
+from streams.popularity import log2_add
+from streams.session import Session, SessionKey, pack, unpack
+from streams.settings import TopicNames
+from streams.store import Applied, Changes, LogBounds, Ownership, SessionStore
+
+logger = logging.getLogger(__name__)
+T = TypeVar("T")
+_LONGEST_PAUSE_S = 2.0
+
+
+class RecordBatch(NamedTuple):
+    """Consecutive records of one partition: all that a reader of offsets ``start`` to ``end`` gets to see.
+
+    Offsets that compaction or aborted transactions left out simply have no record.
+    """
+
+    partition: int
+    start: int
+    end: int
+    """Offset after the last one that this batch covers."""
+    records: Sequence[ConsumedRecord]
+
+
+class Handled(Enum):
+    """What became of a batch."""
+
+    DONE = "done"
+    """State and lists are durable up to the batch's end."""
+    STALE = "stale"
+    """The batch is of a partition that is not owned, or was applied already; it was dropped."""
+    GAP = "gap"
+    """Records before the batch are missing: the caller seeks to the partition's position."""
+    LOST = "lost"
+    """The partition may have another owner: it was released, and is to be acquired anew."""
+
+
+class RevokedError(Exception):
+    """The partition was released while its batch waited for a dependency."""
+
+
+@dataclass(slots=True)
+class OwnedPartition:
+    """A partition that this worker may write, and what it remembers of its state."""
+
+    ownership: Ownership
+    position: int
+    popularity: dict[tuple[str, str], float]
+    sessions: OrderedDict[SessionKey, Session] = field(default_factory=OrderedDict)
+    """Sessions as of `position`, least recently used first."""
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerRules:
+    """How this worker is set up."""
+
+    topics: TopicNames
+    cluster: str
+    n_partitions: int
+    pipeline: Rules = field(default_factory=Rules)
+    limits: Limits = field(default_factory=Limits)
+    dead_letter_limit_bytes: int = 65_536
+    dead_letter_patience_s: float = 30.0
+    """How long a dead letter may hold up its partition before it is given up and logged."""
+    cached_sessions: int = 50_000
+    """Sessions remembered for each partition."""
+
+
+class BatchWorker:
+    """Applies batches of the partitions that it owns.
+
+    Not safe for concurrent calls of `handle`. `release` may be called at any time, also while `handle`
+    waits: the batch in flight is then dropped.
+
+    Args:
+        store: Where the state lives.
+        producer: Answers with a future that holds once a record is acknowledged.
+        serving: Called once a batch: what answers now.
+        rules: How the worker is set up.
+        metrics: What it counts.
+        now_ms: The clock, milliseconds since 1970.
+        sleep: How to wait; a test passes its own.
+    """
+
+    def __init__(
+        self,
+        store: SessionStore,
+        producer: Callable[[], Producer],
+        serving: Callable[[], Serving],
+        rules: WorkerRules,
+        metrics: WorkerMetrics,
+        *,
+        now_ms: Callable[[], int],
+        sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
+    ) -> None:
+        self.store, self.rules, self.metrics = store, rules, metrics
+        self._producer, self._serving, self._now_ms, self._sleep = producer, serving, now_ms, sleep
+        self.partitions: dict[int, OwnedPartition] = {}
+
+    async def acquire(self, partition: int, log: LogBounds) -> OwnedPartition:
+        """Take a partition; its `position` is where the caller must read on.
+
+        Raises:
+            StateMismatchError: If the stored state does not belong to this log.
+            redis.exceptions.RedisError: If the store cannot be reached; the caller tries again.
+        """
+        self.release([partition])
+        ownership = await self.store.acquire(partition, log)
+        popularity = await self.store.popularity(partition)
+        if ownership.lost_to_retention:
+            self.metrics.retention_lost.inc(ownership.lost_to_retention)
+            logger.error(
+                "partition %d: retention removed %d events before they were applied; going on at offset %d."
+                " Raise retention.ms of %r or run more workers",
+                partition, ownership.lost_to_retention, ownership.position, self.rules.topics.interactions,
+            )  # fmt: skip
+        if ownership.answered_until > ownership.position:
+            logger.warning(
+                "partition %d: rebuilding state from offset %d to %d, which has been answered before",
+                partition, ownership.position, ownership.answered_until,
+            )  # fmt: skip
+        owned = self.partitions[partition] = OwnedPartition(ownership, ownership.position, popularity)
+        return owned
+
+    def release(self, partitions: Sequence[int]) -> None:
+        """Give partitions up; what was remembered of them is forgotten."""
+        for partition in partitions:
+            self.partitions.pop(partition, None)
+
+    async def handle(self, batch: RecordBatch) -> Handled:
+        """Apply one batch and make it durable; waits as long as a dependency is down."""
+        owned = self.partitions.get(batch.partition)
+        if owned is None or batch.end <= owned.position:
+            return Handled.STALE
+        if batch.start > owned.position:
+            return Handled.GAP
+        try:
+            applied = await self._apply(batch, owned)
+        except RevokedError:
+            return Handled.STALE
+        except OvertakenError as error:
+            logger.warning("partition %d: %s; taking it anew", batch.partition, error)
+            self.metrics.batches_refused.labels("overtaken").inc()
+        else:
+            if applied in (Applied.OK, Applied.DONE):
+                return Handled.DONE
+            logger.warning(
+                "partition %d: offsets %d to %d were %s by the store; taking it anew",
+                batch.partition, owned.position, batch.end, applied.value,
+            )  # fmt: skip
+            self.metrics.batches_refused.labels(applied.value).inc()
+        if self.partitions.get(batch.partition) is owned:
+            self.release([batch.partition])
+        return Handled.LOST
+
+    async def _apply(self, batch: RecordBatch, owned: OwnedPartition) -> Applied:
+        rules, stage = self.rules, self.metrics.stage
+        with stage("decode"):
+            decoded = decode(
+                [record for record in batch.records if record.offset >= owned.position],
+                partition=batch.partition,
+                n_partitions=rules.n_partitions,
+                limits=rules.limits,
+                now_ms=self._now_ms(),
+            )
+        with stage("load"):
+            sessions = await self._load(batch, owned, decoded)
+        outcome = process(
+            decoded,
+            sessions,
+            self._serving(),
+            Source(rules.cluster, rules.topics.interactions, batch.partition),
+            rules.pipeline,
+            self._now_ms(),
+            stage,
+        )
+        with stage("produce"):
+            await self._produce(batch, owned, decoded, outcome)
+        popularity = _add_counts(owned.popularity, outcome.counts)
+        changes = Changes(
+            owned.position,
+            batch.end,
+            {key: pack(session) for key, session in outcome.sessions.items()},
+            popularity,
+            {
+                "events": len(decoded.events),
+                "duplicates": outcome.duplicates,
+                "dead_letters": len(decoded.dead),
+                "forwarded": len(decoded.misplaced),
+            },
+        )
+        with stage("commit"):
+            applied = await self._wait_for(
+                "Redis", batch, owned, lambda: self.store.apply(batch.partition, owned.ownership.token, changes)
+            )
+        if applied in (Applied.OK, Applied.DONE):
+            owned.position = batch.end
+            owned.popularity.update(popularity)
+            self._remember(owned, outcome.sessions)
+            self._count(decoded, outcome)
+        return applied
+
+    async def _load(self, batch: RecordBatch, owned: OwnedPartition, decoded: Decoded) -> dict[SessionKey, Session]:
+        """The sessions of the batch's users: from memory, else from the store."""
+        keys = {SessionKey(e.interaction.catalogue, e.interaction.user_id) for e in decoded.events}
+        sessions = {key: owned.sessions[key] for key in keys if key in owned.sessions}
+        missing = [key for key in keys if key not in sessions]
+        if missing:
+            blobs = await self._wait_for("Redis", batch, owned, lambda: self.store.load(batch.partition, missing))
+            for key, blob in zip(missing, blobs, strict=True):
+                if blob is None:
+                    continue
+                session = sessions[key] = unpack(blob)
+                if session.applied_offset >= owned.position:
+                    raise OvertakenError(
+                        f"a session holds offset {session.applied_offset}, the batch begins at {owned.position}"
+                    )
+        return sessions
+
+    def _remember(self, owned: OwnedPartition, sessions: Mapping[SessionKey, Session]) -> None:
+        for key, session in sessions.items():
+            owned.sessions[key] = session
+            owned.sessions.move_to_end(key)
+        while len(owned.sessions) > self.rules.cached_sessions:
+            owned.sessions.popitem(last=False)
+
+    async def _produce(self, batch: RecordBatch, owned: OwnedPartition, decoded: Decoded, outcome: Outcome) -> None:
+        """Deliver what has not been answered before; dead letters are given up after a while."""
+        topics, answered = self.rules.topics, owned.ownership.answered_until
+        dead = [
+            dead_letter_record(d, topics, topics.interactions, batch.partition, self.rules.dead_letter_limit_bytes)
+            for d in decoded.dead
+            if d.record.offset >= answered
+        ]
+        if dead:
+            await self._deliver_dead(dead)
+        records = [list_record(r, topics.recommendations) for r in outcome.lists if r.source_offset >= answered]
+        records += [forwarded_record(m, topics.interactions) for m in decoded.misplaced if m.record.offset >= answered]
+
+        async def attempt() -> None:
+            nonlocal records
+            if failures := await deliver(self._producer(), records):
+                records = [failure.record for failure in failures]
+                raise failures[0].error
+
+        await self._wait_for("Kafka", batch, owned, attempt)
+
+    async def _deliver_dead(self, records: list[OutgoingRecord]) -> None:
+        try:
+            async with asyncio.timeout(self.rules.dead_letter_patience_s):
+                failures = await deliver(self._producer(), records)
+                reasons = [(failure.record, str(failure.error)) for failure in failures]
+        except TimeoutError:
+            reasons = [(record, f"no answer in {self.rules.dead_letter_patience_s:g} s") for record in records]
+        for record, error in reasons:
+            self.metrics.dead_letters_lost.inc()
+            headers = {name: value.decode(errors="replace") for name, value in record.headers}
+            logger.error("gave up a dead letter that could not be written (%s): %s", error, headers)
+
+    async def _wait_for(
+        self, dependency: str, batch: RecordBatch, owned: OwnedPartition, attempt: Callable[[], Awaitable[T]]
+    ) -> T:
+        """Repeat an attempt until it succeeds; say once that it waits, and once that it goes on.
+
+        Raises:
+            RevokedError: If the partition was released meanwhile.
+        """
+        pause_s, waiting = 0.05, False
+        while self.partitions.get(batch.partition) is owned:
+            try:
+                answer = await attempt()
+            except (RedisError, KafkaError, OSError) as error:
+                if not waiting:
+                    waiting = True
+                    logger.warning(
+                        "partition %d: %s does not take offset %d: %s: %s. Waiting for it; nothing is lost",
+                        batch.partition, dependency, owned.position, type(error).__name__, error,
+                    )  # fmt: skip
+                await self._sleep(pause_s)
+                pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
+                continue
+            if waiting:
+                logger.warning("partition %d: %s answers again; going on", batch.partition, dependency)
+            return answer
+        raise RevokedError
+
+    def _count(self, decoded: Decoded, outcome: Outcome) -> None:
+        metrics = self.metrics
+        metrics.batch_size.observe(len(decoded.events))
+        metrics.events.inc(len(decoded.events))
+        metrics.duplicates.inc(outcome.duplicates)
+        metrics.forwarded.inc(len(decoded.misplaced))
+        for dead in decoded.dead:
+            metrics.dead_letters.labels(dead.reason).inc()
+        for recommendation in outcome.lists:
+            metrics.lists.labels(recommendation.items[0].source if recommendation.items else "none").inc()
+
+
+def _add_counts(
+    counts: Mapping[tuple[str, str], float], added: Sequence[tuple[str, str, float]]
+) -> dict[tuple[str, str], float]:
+    """New counts of the items that a batch touched."""
+    changed: dict[tuple[str, str], float] = {}
+    for catalogue, item_id, count in added:
+        key = (catalogue, item_id)
+        before = changed.get(key, counts.get(key))
+        changed[key] = count if before is None else log2_add(before, count)
+    return changed
