@@ -1,0 +1,154 @@
+"""The model that answers: everything of one bundle that a worker swaps together."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from encoders.bundle import Bundle, read_bundle
+from encoders.errors import BundleError
+from encoders.protocols import FloatArray
+from encoders.records import BundleReference
+from encoders.window import WindowRule
+from index.errors import VectorIndexError
+from index.flat import FlatIndex
+from index.protocol import VectorIndex
+from streams.session import FINGERPRINT_MASK
+
+INDEXES: dict[str, type[VectorIndex]] = {FlatIndex.kind: FlatIndex}
+"""The indexes that a bundle may hold, by the manifest's `index.kind`."""
+
+_WARM_UP_ROWS = 32
+_WARM_UP_K = 50
+_SCORE_TOLERANCE = 0.1
+"""How far scores may be off, as a part of the largest: room for compressed vectors, none for another item's."""
+
+
+class ServingModel:
+    """Encoder, vocabulary, item vectors and index of one bundle. Item numbers mean something only within it.
+
+    Holds no reference to itself, so the memory of a replaced model is free as soon as the last batch
+    that used it is done.
+
+    Args:
+        bundle: A bundle that was read and verified.
+        index: The index of that bundle.
+    """
+
+    def __init__(self, bundle: Bundle, index: VectorIndex) -> None:
+        self.bundle = bundle
+        self.index = index
+        self.version = bundle.manifest.version
+        self.catalogue = bundle.manifest.catalogue
+        self.state_key = f"{bundle.manifest.model}@{self.version}"
+        """Under which a session keeps this model's encoder state."""
+        hashes = bundle.vocabulary.hashes_by_number
+        self.fingerprints: npt.NDArray[np.uint32] = (hashes & np.uint64(FINGERPRINT_MASK)).astype(np.uint32)
+        """32-bit fingerprint of each item number. Shape: ``(n_items + 1,)``."""
+        self._masked: frozenset[int] = frozenset()
+        self._mask = np.zeros(len(hashes), dtype=np.bool_)
+
+    @classmethod
+    def load(cls, reference: BundleReference, rule: WindowRule) -> ServingModel:
+        """Open, verify and warm up a model. Blocks for as long as reading the bundle takes.
+
+        Raises:
+            BundleError: If it cannot be served; the message says what is wrong and where.
+        """
+        model = open_model(reference)
+        verify(model, reference, rule)
+        warm_up(model)
+        return model
+
+    def item_mask(self, identities: frozenset[int]) -> npt.NDArray[np.bool_]:
+        """Which item numbers stand for one of the given item hashes. Shape: ``(n_items + 1,)``.
+
+        Asked again with the same object it answers at once.
+        """
+        if identities is not self._masked:
+            self._mask = np.zeros(len(self.fingerprints), dtype=np.bool_)
+            self._mask[self.bundle.vocabulary.item_numbers(identities)] = True
+            self._masked = identities
+        return self._mask
+
+
+class ModelSlot:
+    """Where the worker finds the model; it reads `current` once for each batch, so no list mixes two models."""
+
+    def __init__(self) -> None:
+        self.current: ServingModel | None = None
+
+    def swap(self, model: ServingModel) -> None:
+        """Let the next batch be answered by ``model``."""
+        self.current = model
+
+
+def open_model(reference: BundleReference) -> ServingModel:
+    """Read a bundle's files and check every hash, dimension and number.
+
+    Raises:
+        BundleError: If a file is missing, damaged or unknown.
+    """
+    bundle = read_bundle(reference.uri, reference.manifest_sha256)
+    kind = bundle.manifest.index.kind
+    if kind not in INDEXES:
+        raise BundleError(
+            f"{bundle.index_path} is of kind {kind!r}, this version of streamrec knows {', '.join(INDEXES)}"
+        )
+    try:
+        return ServingModel(bundle, INDEXES[kind].load(bundle.index_path))
+    except VectorIndexError as error:
+        raise BundleError(str(error)) from error
+
+
+def verify(model: ServingModel, reference: BundleReference, rule: WindowRule) -> None:
+    """Check that the parts belong together, and to this worker.
+
+    Raises:
+        BundleError: If they do not.
+    """
+    manifest, path = model.bundle.manifest, model.bundle.index_path
+    if manifest.version != reference.version:
+        raise BundleError(f"{path.parent} holds version {manifest.version}, the update announced {reference.version}")
+    if manifest.window_rule != rule:
+        raise BundleError(
+            f"{path.parent} was trained under another window rule than this worker's sessions are kept under: "
+            f"{_differences(manifest.window_rule, rule)}; train with the [model.window] that the workers have"
+        )
+    found, expected = (model.index.n_items, model.index.embedding_dim), (manifest.n_items, manifest.embedding_dim)
+    if found != expected:
+        raise BundleError(f"{path} holds (items, dimensions) {found}, the manifest says {expected}")
+
+
+def _differences(found: WindowRule, kept: WindowRule) -> str:
+    """What tells two rules apart, such as ``max_len 20 (worker: 50)``."""
+    pairs = zip(found.model_dump(mode="json").items(), kept.model_dump(mode="json").values(), strict=True)
+    return ", ".join(f"{name} {theirs} (worker: {ours})" for (name, theirs), ours in pairs if theirs != ours)
+
+
+def warm_up(model: ServingModel) -> None:
+    """Run an encode, a step and a search as a batch would, and check what they answer.
+
+    Raises:
+        BundleError: If the model fails, or answers what is no vector or no item.
+    """
+    n_items, encoder, folder = model.bundle.manifest.n_items, model.bundle.encoder, model.bundle.index_path.parent
+    if not n_items:
+        raise BundleError(f"{folder} knows no item")
+    items = np.arange(_WARM_UP_ROWS, dtype=np.int64) % n_items + 1
+    states, encoded = encoder.encode(items[:, None])
+    _, stepped = encoder.step(states, items)
+    for queries in (encoded, stepped):
+        if queries.shape != (_WARM_UP_ROWS, encoder.embedding_dim) or not np.isfinite(queries).all():
+            raise BundleError(f"{folder}: the encoder answers with vectors {queries.shape}, or not with finite numbers")
+        _check_search(model, queries)
+
+
+def _check_search(model: ServingModel, queries: FloatArray) -> None:
+    path, n_items = model.bundle.index_path, model.bundle.manifest.n_items
+    numbers, scores = model.index.search(queries, min(_WARM_UP_K, n_items))
+    if numbers.min() < 1 or numbers.max() > n_items or not np.isfinite(scores).all():
+        raise BundleError(f"{path} answers with items that it cannot hold, or not with finite scores")
+    exact = np.einsum("bd,bkd->bk", queries, model.bundle.item_vectors[numbers])
+    if not np.allclose(scores, exact, rtol=0, atol=_SCORE_TOLERANCE * np.abs(exact).max()):
+        raise BundleError(f"{path} scores items otherwise than their item vectors do: it was built from others")

@@ -1,0 +1,79 @@
+"""Opening, verifying and warming up a model, on real bundles."""
+
+from __future__ import annotations
+
+import gc
+import weakref
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from encoders.errors import BundleError
+from encoders.vocabulary import item_hash
+from streams.serving import ModelSlot, ServingModel
+from tests.bundles import DAMAGES, RULE, write_model
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> ServingModel:
+    return ServingModel.load(write_model(tmp_path), RULE)
+
+
+def test_a_good_bundle_answers_with_its_own_version(tmp_path: Path) -> None:
+    reference = write_model(tmp_path)
+    model = ServingModel.load(reference, RULE)
+    assert (model.version, model.catalogue) == (reference.version, "default")
+    assert model.state_key == f"gru@{reference.version}"
+    _, queries = model.bundle.encoder.encode(np.array([[1, 2, 3]]))
+    numbers, _ = model.index.search(queries, 10)
+    assert len(set(numbers[0].tolist())) == 10
+
+
+def test_a_bundle_of_one_item_can_be_served(tmp_path: Path) -> None:
+    assert ServingModel.load(write_model(tmp_path, n_items=1), RULE).index.n_items == 1
+
+
+@pytest.mark.parametrize("what", DAMAGES)
+def test_a_bad_bundle_is_refused_and_the_message_says_what_is_wrong(tmp_path: Path, what: str) -> None:
+    damage, message = DAMAGES[what]
+    with pytest.raises(BundleError, match=message):
+        ServingModel.load(damage(write_model(tmp_path)), RULE)
+
+
+def test_fingerprints_are_the_low_half_of_each_items_hash(model: ServingModel) -> None:
+    number = model.bundle.vocabulary.item_number("7")
+    assert model.fingerprints[number] == item_hash("7") & 0xFFFFFFFF
+    assert model.fingerprints.shape == (41,)
+
+
+def test_item_mask_marks_the_known_items_alone(model: ServingModel) -> None:
+    mask = model.item_mask(frozenset({item_hash("7"), item_hash("unknown")}))
+    assert mask[model.bundle.vocabulary.item_number("7")]
+    assert mask[1:].sum() == 1
+
+
+def test_item_mask_follows_the_set_it_is_given(model: ServingModel) -> None:
+    assert not model.item_mask(frozenset())[1:].any()
+    assert model.item_mask(frozenset({item_hash("7")})).any()
+    assert not model.item_mask(frozenset())[1:].any()
+
+
+def test_item_mask_of_the_same_set_is_not_computed_again(model: ServingModel) -> None:
+    withheld = frozenset({item_hash("7")})
+    assert model.item_mask(withheld) is model.item_mask(withheld)
+
+
+def test_a_replaced_model_is_freed_without_the_garbage_collector(tmp_path: Path) -> None:
+    slot = ModelSlot()
+    slot.swap(ServingModel.load(write_model(tmp_path, seed=1), RULE))
+    assert slot.current is not None
+    replaced = weakref.ref(slot.current)
+    weights = weakref.ref(slot.current.bundle.encoder)
+    gc.disable()
+    try:
+        slot.swap(ServingModel.load(write_model(tmp_path, seed=2), RULE))
+        assert replaced() is None
+        assert weights() is None
+    finally:
+        gc.enable()
