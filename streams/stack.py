@@ -46,10 +46,10 @@ class Guard:
             start_new_session=True,
         )
 
-    def watch(self, process: subprocess.Popen[bytes]) -> None:
+    def watch(self, pid: int) -> None:
         """End this process, too, when the parent is gone."""
         assert self._shell.stdin
-        self._shell.stdin.write(f"{process.pid}\n".encode())
+        self._shell.stdin.write(f"{pid}\n".encode())
         self._shell.stdin.flush()
 
     def dismiss(self) -> None:
@@ -173,13 +173,13 @@ class EmbeddedStack:
         for _ in range(_ATTEMPTS):
             port = free_port()
             process = launch(port)
-            self._guard.watch(process)
+            self._guard.watch(process.pid)
             self._started.append(process)
             if wait_until_up(process, port, answers):
                 return process, port
             end_process(process)  # most likely somebody else took the port in the meantime
-        tail = (self._directory / log).read_text(errors="replace")[-500:].strip()
-        raise DependencyError(f"the embedded server did not come up; the end of its {log}: {tail or 'empty'}")
+        last_words = (self._directory / log).read_text(errors="replace").strip().rpartition("\n")[2]
+        raise DependencyError(f"the embedded server did not come up; the end of its {log}: {last_words or 'empty'}")
 
 
 def tansu_binary() -> str:

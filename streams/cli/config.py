@@ -178,7 +178,8 @@ def _in_words(details: ErrorDetails, origins: Mapping[str, str]) -> str:
     sources = {origin for name, origin in origins.items() if name == key or name.startswith(f"{key}.")}
     place = f"{key} ({', '.join(sorted(sources)) or 'default'})"
     if details["type"] == "extra_forbidden":
-        return f"{place}: unknown key{hint(key, dict(setting_values(Settings())))}"
+        known = [*Settings.model_fields, *(name for name, _ in setting_values(Settings()))]
+        return f"{place}: unknown key{hint(key, known)}"
     message = details["msg"].removeprefix("Value error, ")
     if not isinstance(details["input"], str | int | float) or _may_be_secret(key):
         return f"{place}: {message}"
