@@ -5,65 +5,20 @@ The CLI assembles them, see `streams.cli.config`. Passwords are `SecretStr`, and
 
 from __future__ import annotations
 
-import re
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 from urllib.parse import unquote, urlsplit, urlunsplit
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, StringConstraints, model_validator
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, StringConstraints, model_validator
 
 from encoders.window import WindowRule
+from streams.durations import Duration
 
 if TYPE_CHECKING:
     import redis
     import redis.asyncio
 
-_DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|m|h|d)")
-_UNIT_S = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
-
-
-def parse_duration(value: object) -> object:
-    """Read `"500ms"`, `"10s"`, `"15m"`, `"24h"`, `"30d"` or a number of seconds; leave a timedelta alone.
-
-    Raises:
-        ValueError: If the text is none of these.
-
-    Example:
-        >>> parse_duration("15m")
-        datetime.timedelta(seconds=900)
-    """
-    if isinstance(value, bool):
-        raise ValueError('write a duration as "500ms", "10s", "15m", "24h", "30d" or a number of seconds')
-    if isinstance(value, int | float):
-        return timedelta(seconds=value)
-    if not isinstance(value, str):
-        return value
-    text = value.strip()
-    if match := _DURATION.fullmatch(text):
-        return timedelta(seconds=float(match[1]) * _UNIT_S[match[2]])
-    try:
-        return timedelta(seconds=float(text))
-    except (ValueError, OverflowError):
-        raise ValueError('write a duration as "500ms", "10s", "15m", "24h", "30d" or a number of seconds') from None
-
-
-def format_duration(duration: timedelta) -> str:
-    """Write a duration in the largest unit that divides it, so that `parse_duration` reads it back.
-
-    Example:
-        >>> format_duration(timedelta(hours=36))
-        '36h'
-    """
-    milliseconds = round(duration.total_seconds() * 1000)
-    for unit in ("d", "h", "m", "s"):
-        unit_ms = round(_UNIT_S[unit] * 1000)
-        if milliseconds and milliseconds % unit_ms == 0:
-            return f"{milliseconds // unit_ms}{unit}"
-    return f"{milliseconds}ms"
-
-
-Duration = Annotated[timedelta, BeforeValidator(parse_duration), Field(gt=timedelta(0))]
 TopicName = Annotated[str, StringConstraints(pattern=r"^[a-zA-Z0-9_-][a-zA-Z0-9._-]{0,248}$")]
 
 
@@ -120,6 +75,8 @@ class KafkaSettings(Section):
     heartbeat_interval_s: float = Field(default=3.0, gt=0)
     rebalance_timeout_s: float = Field(default=60.0, gt=0)
     """How long a rebalance waits for a worker to come back."""
+    fetch_max_wait_ms: int = Field(default=500, ge=1)
+    """How long a broker may hold back the answer to a fetch while it has nothing; Tansu always does."""
     partitions: int = Field(default=8, ge=1)
     """Partitions of `interactions` and `recommendations` at creation; the state is bound to the number."""
     replication_factor: int = Field(default=1, ge=1)

@@ -11,8 +11,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from streams.processes import Guard, end_process, free_port, redis_answers, wait_until_up
 from streams.settings import KafkaSettings, RedisSettings, TopicNames
-from streams.stack import Guard, end_process, free_port, redis_answers, start_valkey, wait_until_up
+from streams.stack import start_valkey
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 

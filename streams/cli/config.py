@@ -16,6 +16,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 from streams.cli.errors import SettingsError
 from streams.cli.main import app
 from streams.cli.sources import PREFIX, environment_layers, file_layer, flag_layer, hint
+from streams.durations import format_duration
 from streams.settings import (
     IndexSettings,
     KafkaSettings,
@@ -23,7 +24,6 @@ from streams.settings import (
     RedisSettings,
     WebSettings,
     WorkerSettings,
-    format_duration,
 )
 
 ConfigOption = Annotated[

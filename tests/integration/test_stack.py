@@ -16,8 +16,9 @@ import redis
 
 from streams.cli.config import load_settings
 from streams.errors import DependencyError
+from streams.processes import kafka_answers, redis_answers
 from streams.settings import RedisSettings
-from streams.stack import EmbeddedStack, kafka_answers, redis_answers
+from streams.stack import EmbeddedStack
 from streams.topics import cluster_id
 from tests.servers import REPOSITORY, Valkey
 

@@ -7,8 +7,8 @@ import time
 import pytest
 
 from streams.errors import DependencyError
+from streams.processes import free_port
 from streams.settings import KafkaSettings, TopicNames
-from streams.stack import free_port
 from streams.topics import LEAST_MESSAGE_BYTES, FoundTopic, check_topics, find_problems, wanted_topics
 
 KAFKA = KafkaSettings(partitions=4, topics=TopicNames(interactions="clicks"))

@@ -1,0 +1,62 @@
+"""How the command line reports errors."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from streams.cli.main import app
+from streams.processes import free_port
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+
+
+def streamrec(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "streams.cli", *arguments],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=REPOSITORY,
+        env={"PATH": "/usr/bin:/bin", **environment},
+    )
+
+
+def test_help_imports_nothing_heavy() -> None:
+    program = (
+        "import sys, streams.cli\n"
+        "print(*sorted({'torch', 'faust', 'faiss', 'aiokafka', 'kafka', 'redis'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, cwd=REPOSITORY)
+    assert done.stdout.strip() == ""
+
+
+@pytest.mark.parametrize("command", [info.callback for info in app.registered_commands])
+def test_every_command_has_a_help_that_teaches(command: object) -> None:
+    text = command.__doc__ or ""
+    assert len(text.split()) >= 20, f"{command} explains too little: {text!r}"
+
+
+def test_operational_error_is_one_line_and_exit_code_1() -> None:
+    address = f"127.0.0.1:{free_port()}"
+    done = streamrec("topics", "check", STREAMREC_KAFKA__BROKERS=address)
+    assert done.returncode == 1
+    assert done.stderr.startswith(f"streamrec: cannot reach Kafka at {address}")
+    assert len(done.stderr.splitlines()) == 1
+
+
+def test_wrong_setting_is_exit_code_2() -> None:
+    done = streamrec("config", STREAMREC_KAFKA__BROKERZ="x:1")
+    assert done.returncode == 2
+    assert "kafka.brokerz" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_debug_shows_the_traceback() -> None:
+    wrong = {"STREAMREC_KAFKA__BROKERZ": "x:1"}
+    for done in (streamrec("--debug", "config", **wrong), streamrec("config", STREAMREC_DEBUG="1", **wrong)):
+        assert done.returncode == 1
+        assert "Traceback" in done.stderr
