@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import signal
 import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ from redis.exceptions import RedisError
 from encoders.records import ModelUpdate
 from streams.broadcast import BroadcastReader
 from streams.decode import Limits
+from streams.errors import StreamsError
 from streams.feeds import ModelUpdates, check_user
 from streams.items import ItemCatalogue
 from streams.metrics import WorkerMetrics
@@ -30,14 +32,14 @@ from streams.reload import Reloader
 from streams.serving import ModelSlot
 from streams.settings import KafkaSettings, ModelSettings, RedisSettings, WebSettings, WorkerSettings
 from streams.store import RedisStore
-from streams.transport import BatchSchema, Consumer
+from streams.transport import BatchApp, BatchSchema, Consumer
 from streams.trending import PopularityBoard
 from streams.web import Condition, WebServer
 from streams.worker import BatchWorker, Handled, RecordBatch, WorkerRules
 
 logger = logging.getLogger(__name__)
-BUFFERED_BATCHES = 4
-"""Batches that wait for the agent; a full buffer holds up fetching."""
+BUFFERED_FETCHES = 4
+"""Fetches that wait for the agent; a full buffer holds up fetching."""
 
 
 @dataclass(frozen=True)
@@ -82,7 +84,9 @@ class StreamWorker:
             self.metrics,
             now_ms=lambda: time.time_ns() // 1_000_000,
         )
-        self.keeper = PartitionKeeper(self.worker)
+        self.fatal: StreamsError | None = None
+        """Why the worker stopped itself."""
+        self.keeper = PartitionKeeper(self.worker, self._stop_for)
         self.board = PopularityBoard(
             self.worker, config.worker.popularity_refresh, limit=2 * (config.worker.top_n + config.worker.max_seen)
         )
@@ -117,6 +121,11 @@ class StreamWorker:
     def _producer(self) -> Producer:
         return cast(Producer, cast(KafkaProducer, self.app.producer)._ensure_producer())
 
+    def _stop_for(self, error: StreamsError) -> None:
+        """Stop as if an operator had asked for it; `fatal` says why."""
+        self.fatal = error
+        signal.raise_signal(signal.SIGTERM)
+
     def _offer(self, update: ModelUpdate) -> None:
         self.reloader.offer(update)
 
@@ -133,7 +142,7 @@ class StreamWorker:
         async def interactions(stream: Any) -> None:
             self.consumer.on_assigned = partial(self.keeper.on_assigned, self.consumer)
             async for event in stream.noack().events():
-                await self._handle(event.value)
+                await asyncio.gather(*(self._handle(batch) for batch in event.value))
 
     async def _handle(self, batch: RecordBatch) -> None:
         """Apply one batch; whatever happens, the agent goes on."""
@@ -228,9 +237,9 @@ def pipeline_rules(worker: WorkerSettings, model: ModelSettings) -> Rules:
     )
 
 
-def _faust_app(config: WorkerConfig) -> faust.App:
+def _faust_app(config: WorkerConfig) -> BatchApp:
     kafka = config.kafka
-    return faust.App(
+    app = BatchApp(
         kafka.group_id,
         broker=";".join(f"streamrec://{address}" for address in kafka.brokers.split(",")),
         broker_client_id=kafka.client_id,
@@ -244,12 +253,14 @@ def _faust_app(config: WorkerConfig) -> faust.App:
         producer_client_id=kafka.client_id,
         producer_linger=0.0,
         store="memory://",
-        stream_buffer_maxsize=BUFFERED_BATCHES,
+        stream_buffer_maxsize=BUFFERED_FETCHES,
         stream_wait_empty=False,
         topic_allow_declare=False,
         topic_disable_leader=True,
         web_enabled=False,
     )
+    app.fetch_max_wait_ms = kafka.fetch_max_wait_ms
+    return app
 
 
 def _credentials(kafka: KafkaSettings) -> Any:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from aiokafka.errors import KafkaError
 from faust.types import TP
 from mode import Service
 from redis.exceptions import RedisError
 
+from streams.errors import StreamsError
 from streams.transport import Consumer
 from streams.worker import BatchWorker
 
@@ -22,12 +23,17 @@ class PartitionKeeper(Service):
     """Acquires every partition that is assigned, and again each one that was lost to another writer.
 
     A partition stays paused until it is acquired, however long the store is away; it is never read
-    from an offset that only Kafka knows. State that does not belong to this log stops the worker.
+    from an offset that only Kafka knows.
+
+    Args:
+        worker: Whose partitions these are.
+        on_fatal: Called where going on would do harm, such as with state that does not belong to this
+            log; it must stop the worker.
     """
 
-    def __init__(self, worker: BatchWorker) -> None:
+    def __init__(self, worker: BatchWorker, on_fatal: Callable[[StreamsError], None]) -> None:
         super().__init__()
-        self._worker = worker
+        self._worker, self._on_fatal = worker, on_fatal
         self._consumer: Consumer | None = None
         self._wanted: set[TP] = set()
         self._changed = asyncio.Event()
@@ -74,6 +80,9 @@ class PartitionKeeper(Service):
                 self._changed.set()
                 await self.sleep(pause_s)
                 pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
+            except StreamsError as error:
+                self._on_fatal(error)
+                return
             else:
                 pause_s = 0.05
 

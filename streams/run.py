@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import socket
-import sys
 from dataclasses import replace
 
 import faiss
@@ -12,7 +11,6 @@ import faust
 import torch
 
 from streams.app import StreamWorker, WorkerConfig
-from streams.errors import StreamsError
 from streams.preflight import inspect_kafka, inspect_redis
 
 _QUIET = ("aiokafka", "faust", "mode", "kafka")
@@ -40,9 +38,9 @@ def run_worker(config: WorkerConfig, loglevel: str) -> None:
         logging.getLogger(name).setLevel(max(level, logging.WARNING))
     try:
         worker.execute_from_commandline()
-    except StreamsError as error:
-        print(f"streamrec: {error}", file=sys.stderr, flush=True)
-        sys.exit(1)
+    finally:
+        if parts.fatal is not None:
+            raise parts.fatal
 
 
 def _free_port(host: str) -> int:

@@ -1,9 +1,9 @@
 """A Faust transport that hands over whole record batches, reads committed records only, and commits what is done.
 
-Faust's own driver passes one message at a time and guesses what is safe to commit from gaps between
-offsets. Here one message is one fetch of one partition (a `RecordBatch`), and a ledger holds the offset up
-to which batches are done: nothing else is ever committed. Chosen by the scheme of the broker URL,
-``streamrec://``, through the entry-point group ``faust.transports``.
+Faust's own driver passes one record at a time and guesses what is safe to commit from gaps between
+offsets. Here one message is one fetch, a list with one `RecordBatch` for each partition that had something,
+and a ledger holds the offset up to which batches are done: nothing else is ever committed.
+Chosen by the scheme of the broker URL, ``streamrec://``, through the entry-point group ``faust.transports``.
 
 Where a partition is read from is not Kafka's business but the state store's: after every assignment all
 partitions are paused, and the app seeks and resumes each one that it has acquired.
@@ -12,6 +12,7 @@ partitions are paused, and the app seeks and resumes each one that it has acquir
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
 from typing import Any, ClassVar, cast
 
@@ -24,6 +25,9 @@ from faust.types import TP, ConsumerMessage
 from streams.store import LogBounds
 from streams.worker import RecordBatch
 
+_TAIL_PATIENCE_S = 1.0
+"""How long the tail of a log may take to arrive; a tail that transactions left empty never does."""
+
 
 class BatchSchema(faust.Schema[Any, Any]):
     """Leaves a message as it is: a batch is decoded by the pipeline."""
@@ -33,8 +37,15 @@ class BatchSchema(faust.Schema[Any, Any]):
         return None
 
     def loads_value(self, app: Any, message: Any, **kwargs: Any) -> Any:
-        """The `RecordBatch` itself."""
+        """The batches themselves."""
         return message.value
+
+
+class BatchApp(faust.App):
+    """A Faust app for this transport."""
+
+    fetch_max_wait_ms: int = 500
+    """How long a broker may hold back the answer to a fetch while it has nothing."""
 
 
 class ConsumerThread(driver.AIOKafkaConsumerThread):
@@ -49,6 +60,7 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
         consumer = super()._create_worker_consumer(transport)
         # Faust offers this with its own transactions only; aiokafka reads it when the consumer starts.
         consumer._isolation_level = "read_committed"
+        consumer._fetch_max_wait_ms = cast(BatchApp, self.app).fetch_max_wait_ms
         return consumer
 
     async def fetch_batches(self, active: set[TP], timeout_s: float, max_records: int) -> list[RecordBatch]:
@@ -85,6 +97,15 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
         consumer, wanted = self._ensure_consumer(), {driver.ensure_aiokafka_TP(tp): tp for tp in partitions}
         begins = await consumer.beginning_offsets(list(wanted))
         ends = await consumer.end_offsets(list(wanted))
+        # Tansu names the beginning of the last batch as a log's end, so read that batch. Every broker allows it.
+        unread = [partition for partition in wanted if ends[partition] > begins[partition]]
+        for partition in unread:
+            consumer.seek(partition, ends[partition] - 1)
+        deadline = consumer._loop.time() + _TAIL_PATIENCE_S
+        while unread and consumer._loop.time() < deadline:
+            for partition in await consumer.getmany(*unread, timeout_ms=100):
+                ends[partition] = max(ends[partition], consumer.last_stable_offset(partition))
+                unread.remove(partition)
         return {
             tp: LogBounds(begins[partition], ends[partition], await consumer.committed(partition))
             for partition, tp in wanted.items()
@@ -128,23 +149,24 @@ class Consumer(driver.Consumer):
         self._done[tp] = next_offset
 
     async def getmany(self, timeout: float) -> AsyncIterator[tuple[TP, ConsumerMessage]]:  # noqa: ASYNC109  # Faust's
-        """Batches as messages, while the flow is not suspended."""
+        """Each fetch as one message, while the flow is not suspended."""
         if not self.flow_active:
             await self.can_resume_flow.wait()
         active = self._get_active_partitions()
         if not active:
             await self.sleep(0.1)
             return
-        for batch in await self._thread.fetch_batches(active.copy(), timeout, self.app.conf.broker_max_poll_records):
-            tp = TP(batch.records[0].topic, batch.partition)
-            if self.flow_active and tp in self._get_active_partitions():
-                self.app.monitor.track_tp_end_offset(tp, self.highwater(tp))
-                yield tp, self._to_message(tp, batch)
+        batches = await self._thread.fetch_batches(active.copy(), timeout, self.app.conf.broker_max_poll_records)
+        if batches and self.flow_active:
+            tp = TP(batches[0].records[0].topic, batches[0].partition)
+            yield tp, self._to_message(tp, batches)
 
     def _to_message(self, tp: TP, record: Any) -> ConsumerMessage:
-        first, size = record.records[0], sum(len(r.value or b"") for r in record.records)
+        """A message for Faust: the batches are its value, and it claims to be the first one's first record."""
+        batches: list[RecordBatch] = record
+        size = sum(len(r.value or b"") for batch in batches for r in batch.records)
         return ConsumerMessage(
-            tp.topic, tp.partition, record.start, first.timestamp / 1000, first.timestamp_type, [], None, record,
+            tp.topic, tp.partition, batches[0].start, time.time(), 0, [], None, cast(Any, batches),
             None, 0, size, tp, generation_id=self.app.consumer_generation_id,
         )  # fmt: skip
 

@@ -93,8 +93,8 @@ class WorkerRules:
 class BatchWorker:
     """Applies batches of the partitions that it owns.
 
-    Not safe for concurrent calls of `handle`. `release` may be called at any time, also while `handle`
-    waits: the batch in flight is then dropped.
+    `handle` may run for several partitions at a time, but for each one batch after the other. `release` may be
+    called at any time, also while `handle` waits: the batch in flight is then dropped.
 
     Args:
         store: Where the state lives.
