@@ -21,7 +21,7 @@ class Condition(NamedTuple):
     name: str
     ok: bool
     detail: str = ""
-    """What is missing, or how far it is; for the reader of `/ready`."""
+    """What is missing, or how far it is; shown as long as the condition does not hold."""
 
 
 class WebServer(Service):
@@ -95,7 +95,8 @@ class WebServer(Service):
         """200 when every condition holds, else 503; the body lists each of them either way."""
         conditions = list(self._conditions())
         ready = all(condition.ok for condition in conditions)
-        body = {"ready": ready, "conditions": [condition._asdict() for condition in conditions]}
+        listed = [{"name": c.name, "ok": c.ok, "detail": "" if c.ok else c.detail} for c in conditions]
+        body = {"ready": ready, "conditions": listed}
         return web.json_response(body, status=200 if ready else 503)
 
     async def _exposition(self, _: web.Request) -> web.Response:

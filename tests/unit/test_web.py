@@ -34,7 +34,7 @@ async def test_health_is_200_even_while_the_worker_is_not_ready() -> None:
 
 
 async def test_ready_is_503_and_lists_every_condition_while_one_does_not_hold() -> None:
-    conditions = [Condition("redis", True), Condition("broadcast", False, "40 records left")]
+    conditions = [Condition("redis", True, "never shown"), Condition("broadcast", False, "40 records left")]
     async with answering(lambda: conditions) as client, client.get("/ready") as response:
         assert response.status == 503
         assert await response.json() == {
