@@ -19,6 +19,8 @@ DEFAULT_CATALOGUE = "default"
 UserId = Annotated[str, Field(min_length=1, max_length=256)]
 ItemId = Annotated[str, Field(min_length=1, max_length=256)]
 Name = Annotated[str, Field(min_length=1, max_length=128)]
+CatalogueName = Annotated[str, Field(min_length=1, max_length=128, pattern=r"^[^:/\x00]+$")]
+"""Without the separators that join it to an id in Redis, in Kafka keys and under the item hash."""
 Scalar = str | int | float | bool | None
 
 
@@ -40,7 +42,7 @@ class Interaction(Record):
     item_id: ItemId | None = None
     event_type: Annotated[EventType, Field(strict=False)]
     timestamp_ms: Annotated[int, Field(ge=0)]
-    catalogue: Name = DEFAULT_CATALOGUE
+    catalogue: CatalogueName = DEFAULT_CATALOGUE
     scene: Name | None = None
     session_id: Name | None = None
     value: float | None = None
@@ -60,7 +62,7 @@ class Item(Record):
     """One item of a catalogue. Topic `items`, key `catalogue/item_id`, compacted; a tombstone removes it."""
 
     item_id: ItemId
-    catalogue: Name = DEFAULT_CATALOGUE
+    catalogue: CatalogueName = DEFAULT_CATALOGUE
     title: str | None = None
     categories: list[str] = Field(default_factory=list)
     tags: list[str] = Field(default_factory=list)

@@ -63,6 +63,8 @@ class Vocabulary:
             raise VocabularyError(
                 f"vocabulary of {n_items} hashes has {len(numbers)} numbers and {len(id_offsets) - 1} ids"
             )
+        if id_offsets[0] != 0 or (np.diff(id_offsets) < 0).any():
+            raise VocabularyError("the places of the item ids do not follow one another from 0")
         if n_items and not (sorted_hashes[1:] > sorted_hashes[:-1]).all():
             raise VocabularyError("two items share a hash, or the hashes are not sorted")
         if not np.array_equal(np.sort(numbers), np.arange(1, n_items + 1)):

@@ -24,8 +24,8 @@ class WindowRule(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    max_len: int = Field(default=50, ge=2)
-    """Most entries a window holds."""
+    max_len: int = Field(default=50, ge=2, le=65_535)
+    """Most entries a window holds; a stored session counts them in two bytes."""
     repeats: Literal["collapse", "keep"] = "collapse"
     """`collapse`: an item that is the window's newest already does not enter again."""
     session_gap_s: int | None = Field(default=None, ge=1)

@@ -62,8 +62,6 @@ class ItemCatalogue:
         item = parse(Item, value)
         if isinstance(item, Refusal):
             return item
-        if "/" in item.catalogue:
-            return Refusal("invalid", "catalogue: must not contain '/', since the key joins it to the item id by one")
         if refusal := check_key(key, item.key):
             return refusal
         identity = item_hash(item.item_id, item.catalogue)

@@ -1,0 +1,204 @@
+"""The stream without servers: records and models made in one line, a producer that can fail, a whole worker."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections import defaultdict
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from enum import Enum, auto
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from aiokafka.errors import KafkaConnectionError, RequestTimedOutError
+
+from encoders.bundle import Bundle, IndexRecord, Manifest, vocabulary_fingerprint
+from encoders.gru import GRUConfig, GRUEncoder, GRUModule
+from encoders.records import DEFAULT_CATALOGUE, Interaction
+from encoders.vocabulary import Vocabulary
+from encoders.window import WindowRule
+from index.flat import FlatIndex
+from streams.decode import Decoded, Event
+from streams.metrics import WorkerMetrics
+from streams.output import OutgoingRecord
+from streams.pipeline import Serving
+from streams.routing import partition_of
+from streams.serving import ServingModel
+from streams.settings import TopicNames
+from streams.store import LogBounds, MemoryStore, SessionStore
+from streams.worker import BatchWorker, RecordBatch, WorkerRules
+
+NOW_MS = 1_700_000_000_000
+TOPIC = "interactions"
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """A record as a consumer hands it over."""
+
+    offset: int
+    value: bytes | None
+    key: bytes | None = None
+    headers: Sequence[tuple[str, bytes | None]] = ()
+    topic: str = TOPIC
+
+
+def click(user: str = "u", item: str | None = "1", event_id: str = "", **fields: Any) -> Interaction:
+    """A click, or whatever `event_type` says."""
+    given: dict[str, Any] = {"event_type": "click" if item else "request", "timestamp_ms": NOW_MS, **fields}
+    return Interaction(event_id=event_id or f"{user}-{item}", user_id=user, item_id=item, **given)
+
+
+def record(offset: int, interaction: Interaction) -> Record:
+    """An interaction on the wire."""
+    return Record(offset, interaction.to_json(), interaction.user_id.encode())
+
+
+def records(interactions: Sequence[Interaction], start: int = 0) -> list[Record]:
+    """Interactions on the wire, one offset after the other."""
+    return [record(offset, interaction) for offset, interaction in enumerate(interactions, start)]
+
+
+def events(interactions: Sequence[Interaction], start: int = 0) -> Decoded:
+    """A batch of valid events, one offset after the other."""
+    return Decoded([Event(offset, interaction) for offset, interaction in enumerate(interactions, start)])
+
+
+def users_of(partition: int, n_partitions: int, n: int) -> list[str]:
+    """``n`` users whose home is the partition."""
+    found = (f"user-{i}" for i in range(10_000) if partition_of(f"user-{i}", n_partitions) == partition)
+    return [next(found) for _ in range(n)]
+
+
+@cache
+def model(
+    version: str = "a", ids: tuple[str, ...] = (), seed: int = 0, catalogue: str = DEFAULT_CATALOGUE, max_len: int = 50
+) -> ServingModel:
+    """A small untrained GRU over items "1" … "40", or over the given ids in the given order."""
+    item_ids = ids or tuple(str(number) for number in range(1, 41))
+    torch.manual_seed(seed)
+    encoder = GRUEncoder(GRUModule(len(item_ids), GRUConfig(embedding_dim=8, hidden_dim=6)))
+    vocabulary = Vocabulary.from_ids(item_ids, catalogue)
+    manifest = Manifest(
+        model="gru",
+        version=version,
+        kind=encoder.kind,
+        config=encoder.config,
+        window_rule=WindowRule(max_len=max_len),
+        catalogue=catalogue,
+        vocabulary_fingerprint=vocabulary_fingerprint(vocabulary),
+        metrics={},
+        trained_through={},
+        items_offsets={},
+        index=IndexRecord(kind=FlatIndex.kind),
+        created_at_ms=0,
+        n_items=len(item_ids),
+        embedding_dim=encoder.embedding_dim,
+        files={},
+    )
+    popularity = np.zeros(len(item_ids) + 1, dtype=np.float32)
+    bundle = Bundle(manifest, vocabulary, encoder, encoder.item_vectors, popularity, Path("in-memory"))
+    return ServingModel(bundle, FlatIndex.build(encoder.item_vectors))
+
+
+class Fault(Enum):
+    """What can go wrong with one record on its way to the broker."""
+
+    NONE = auto()
+    REFUSED = auto()
+    """`send` raises; nothing is written."""
+    FAILED = auto()
+    """The acknowledgement is an error; nothing is written."""
+    UNANSWERED = auto()
+    """The acknowledgement is an error, but the record is there."""
+    SILENT = auto()
+    """No acknowledgement ever comes, and nothing is written."""
+
+
+class MemoryProducer:
+    """aiokafka's producer over lists in memory, one for each topic.
+
+    Args:
+        fault: Asked before each record.
+    """
+
+    def __init__(self, fault: Callable[[OutgoingRecord], Fault] = lambda outgoing: Fault.NONE) -> None:
+        self.topics: dict[str, list[OutgoingRecord]] = defaultdict(list)
+        self.fault = fault
+        self.attempts = 0
+
+    async def send(
+        self,
+        topic: str,
+        value: bytes | None = None,
+        key: bytes | None = None,
+        partition: int | None = None,
+        timestamp_ms: int | None = None,
+        headers: Sequence[tuple[str, bytes]] | None = None,
+    ) -> asyncio.Future[object]:
+        """See `streams.output.Producer`."""
+        self.attempts += 1
+        outgoing = OutgoingRecord(topic, key, value, tuple(headers or ()), partition)
+        fault = self.fault(outgoing)
+        if fault is Fault.REFUSED:
+            raise KafkaConnectionError("no broker")
+        if fault in (Fault.NONE, Fault.UNANSWERED):
+            self.topics[topic].append(outgoing)
+        answer: asyncio.Future[object] = asyncio.get_running_loop().create_future()
+        if fault is Fault.NONE:
+            answer.set_result(None)
+        elif fault is not Fault.SILENT:
+            answer.set_exception(RequestTimedOutError())
+        return answer
+
+    def lists(self, topic: str = TopicNames().recommendations) -> list[dict[str, Any]]:
+        """The lists that are on the broker, in the order of their arrival."""
+        return [json.loads(outgoing.value or b"") for outgoing in self.topics[topic]]
+
+
+class Bench:
+    """A `BatchWorker` with everything around it in memory. Change `serving` to swap what answers."""
+
+    def __init__(
+        self,
+        rules: WorkerRules | None = None,
+        store: SessionStore | None = None,
+        serving: Serving | None = None,
+        sleep: Callable[[float], Awaitable[object]] | None = None,
+    ) -> None:
+        self.rules = rules or WorkerRules(TopicNames(), "cluster", 1)
+        self.store = store or MemoryStore(n_partitions=self.rules.n_partitions)
+        self.producer = MemoryProducer()
+        self.serving = serving or Serving()
+        self.metrics = WorkerMetrics()
+        self.slept: list[float] = []
+        self.worker = BatchWorker(
+            self.store,
+            lambda: self.producer,
+            lambda: self.serving,
+            self.rules,
+            self.metrics,
+            now_ms=lambda: NOW_MS,
+            sleep=sleep or self._sleep,
+        )
+
+    async def _sleep(self, pause_s: float) -> None:
+        self.slept.append(pause_s)
+        await asyncio.sleep(0)
+
+    async def acquire(self, end: int = 10_000, partition: int = 0, committed: int | None = None) -> None:
+        """Take a partition whose log runs from 0 to ``end``."""
+        await self.worker.acquire(partition, LogBounds(0, end, committed))
+
+    def figure(self, name: str, **labels: str) -> float:
+        """A metric's value; 0 where it has none yet."""
+        return self.metrics.registry.get_sample_value(f"streamrec_{name}", labels) or 0.0
+
+
+def batch(batch_records: Sequence[Record], partition: int = 0) -> RecordBatch:
+    """Records as one fetch without gaps."""
+    return RecordBatch(partition, batch_records[0].offset, batch_records[-1].offset + 1, batch_records)
