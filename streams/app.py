@@ -153,6 +153,9 @@ class StreamWorker:
                 handled = await self.worker.handle(batch)
             except asyncio.CancelledError:
                 raise
+            except StreamsError as error:
+                self._stop_for(error)
+                return
             except Exception:  # a defect: the batch is retried in place, since leaving it out would lose events
                 logger.exception("partition %d: offsets %d to %d failed; trying again", *batch[:3])
                 await asyncio.sleep(pause_s)

@@ -34,6 +34,8 @@ def run_worker(config: WorkerConfig, loglevel: str) -> None:
     print(f"worker: {parts.web.url}  cluster {place.cluster}, {place.n_partitions} partitions", flush=True)
     level = logging.getLevelNamesMapping()[loglevel.upper()]
     worker = faust.Worker(parts.app, *parts.services, loglevel=level, redirect_stdouts=False)
+    for service in (parts.app, *parts.services):
+        service._mundane_level = logging.DEBUG  # how loud "Starting..." is, read from the class at construction
     for name in _QUIET:
         logging.getLogger(name).setLevel(max(level, logging.WARNING))
     try:

@@ -51,6 +51,8 @@ class BatchApp(faust.App):
 class ConsumerThread(driver.AIOKafkaConsumerThread):
     """The thread that talks to Kafka; everything here runs on its event loop."""
 
+    mundane_level = "debug"
+
     def __post_init__(self) -> None:
         super().__post_init__()
         self._handed_over: dict[TP, int] = {}
@@ -115,6 +117,7 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
 class Consumer(driver.Consumer):
     """Hands over batches, and commits what `done` was told."""
 
+    mundane_level = "debug"
     _thread: ConsumerThread
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:

@@ -15,11 +15,11 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import NamedTuple, TypeVar
 
-from aiokafka.errors import KafkaError
+from aiokafka.errors import KafkaError, MessageSizeTooLargeError
 from redis.exceptions import RedisError
 
 from streams.decode import ConsumedRecord, Decoded, Limits, decode
-from streams.errors import OvertakenError
+from streams.errors import OvertakenError, StateMismatchError
 from streams.metrics import WorkerMetrics
 from streams.output import OutgoingRecord, Producer, dead_letter_record, deliver, forwarded_record, list_record
 from streams.pipeline import Outcome, Rules, Serving, Source, process
@@ -31,6 +31,7 @@ from streams.store import Applied, Changes, LogBounds, Ownership, SessionStore
 logger = logging.getLogger(__name__)
 T = TypeVar("T")
 _LONGEST_PAUSE_S = 2.0
+_DEAD_LETTER_PAUSE_S = 0.5
 
 
 class RecordBatch(NamedTuple):
@@ -120,6 +121,8 @@ class BatchWorker:
         self.store, self.rules, self.metrics = store, rules, metrics
         self._producer, self._serving, self._now_ms, self._sleep = producer, serving, now_ms, sleep
         self.partitions: dict[int, OwnedPartition] = {}
+        self._overtaken: dict[int, int] = {}
+        """Where a partition was overtaken last. At the same position again there is no other worker to blame."""
 
     async def acquire(self, partition: int, log: LogBounds) -> OwnedPartition:
         """Take a partition; its `position` is where the caller must read on.
@@ -152,7 +155,11 @@ class BatchWorker:
             self.partitions.pop(partition, None)
 
     async def handle(self, batch: RecordBatch) -> Handled:
-        """Apply one batch and make it durable; waits as long as a dependency is down."""
+        """Apply one batch and make it durable; waits as long as a dependency is down.
+
+        Raises:
+            StateMismatchError: If the stored sessions contradict the stored offset.
+        """
         owned = self.partitions.get(batch.partition)
         if owned is None or batch.end <= owned.position:
             return Handled.STALE
@@ -163,6 +170,13 @@ class BatchWorker:
         except RevokedError:
             return Handled.STALE
         except OvertakenError as error:
+            if self._overtaken.get(batch.partition) == owned.position:
+                raise StateMismatchError(
+                    f"the state of {self.rules.topics.interactions!r}, partition {batch.partition}, contradicts itself:"
+                    f" {error}. Redis has lost some keys and kept others (is its maxmemory-policy noeviction?)."
+                    " `streamrec state reset` drops the rest and the workers rebuild the state from the log."
+                ) from error
+            self._overtaken[batch.partition] = owned.position
             logger.warning("partition %d: %s; taking it anew", batch.partition, error)
             self.metrics.batches_refused.labels("overtaken").inc()
         else:
@@ -257,7 +271,7 @@ class BatchWorker:
             if d.record.offset >= answered
         ]
         if dead:
-            await self._deliver_dead(dead)
+            await self._deliver_dead(batch, owned, dead)
         records = [list_record(r, topics.recommendations) for r in outcome.lists if r.source_offset >= answered]
         records += [forwarded_record(m, topics.interactions) for m in decoded.misplaced if m.record.offset >= answered]
 
@@ -269,17 +283,27 @@ class BatchWorker:
 
         await self._wait_for("Kafka", batch, owned, attempt)
 
-    async def _deliver_dead(self, records: list[OutgoingRecord]) -> None:
+    async def _deliver_dead(self, batch: RecordBatch, owned: OwnedPartition, records: list[OutgoingRecord]) -> None:
+        """Give up at once what is too large for the broker, and the rest when the patience is over."""
+        patience_s = self.rules.dead_letter_patience_s
         try:
-            async with asyncio.timeout(self.rules.dead_letter_patience_s):
-                failures = await deliver(self._producer(), records)
-                reasons = [(failure.record, str(failure.error)) for failure in failures]
+            async with asyncio.timeout(patience_s):
+                while records and self.partitions.get(batch.partition) is owned:
+                    failures = await deliver(self._producer(), records)
+                    for record, error in failures:
+                        if isinstance(error, MessageSizeTooLargeError):
+                            self._give_up(record, str(error))
+                    records = [f.record for f in failures if not isinstance(f.error, MessageSizeTooLargeError)]
+                    if records:
+                        await self._sleep(_DEAD_LETTER_PAUSE_S)
         except TimeoutError:
-            reasons = [(record, f"no answer in {self.rules.dead_letter_patience_s:g} s") for record in records]
-        for record, error in reasons:
-            self.metrics.dead_letters_lost.inc()
-            headers = {name: value.decode(errors="replace") for name, value in record.headers}
-            logger.error("gave up a dead letter that could not be written (%s): %s", error, headers)
+            for record in records:
+                self._give_up(record, f"not written in {patience_s:g} s")
+
+    def _give_up(self, dead: OutgoingRecord, why: str) -> None:
+        self.metrics.dead_letters_lost.inc()
+        headers = {name: (value or b"").decode(errors="replace") for name, value in dead.headers}
+        logger.error("gave up a dead letter that could not be written (%s): %s", why, headers)
 
     async def _wait_for(
         self, dependency: str, batch: RecordBatch, owned: OwnedPartition, attempt: Callable[[], Awaitable[T]]
