@@ -117,20 +117,26 @@ def process(
         >>> outcome.sessions[SessionKey("default", "u")].applied_offset
         3
     """
-    progress = _Progress.of(len(batch.events), serving.model)
+    model = serving.model
+    progress = _Progress.of(len(batch.events), model)
     with stage("encode"):
         for wave in _waves(batch.events):
             moves = [_move(place, batch.events[place], sessions, progress, rules) for place in wave]
-            if serving.model is not None:
-                mine = [m for m in moves if _key(batch.events[m.place]).catalogue == serving.model.catalogue]
-                _encode(mine, progress, serving.model)
+            mine = []
+            for move in moves:
+                if model and _key(batch.events[move.place]).catalogue == model.catalogue:
+                    mine.append(move)
+                elif move.step is not Step.IGNORED:
+                    move.session.states = {}  # of a model that has not read this event
+            if model and mine:
+                _encode(mine, progress, model)
     with stage("retrieve"):
         listed = _ann_lists(progress, serving, rules.top_n)
     lists = []
     with stage("strategy"):
         for event, items, seen in zip(batch.events, listed, progress.seen, strict=True):
             _fill_with_popular(items, event.interaction.catalogue, seen, serving, rules.top_n)
-            latest = LatestList(now_ms, serving.model.version if serving.model else None, items)
+            latest = LatestList(now_ms, model.version if model else None, items)
             progress.sessions[_key(event)].latest = latest
             lists.append(_record(event, latest, source))
     return Outcome(lists, progress.sessions, progress.counts, progress.duplicates, batch.dead)
