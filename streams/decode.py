@@ -28,7 +28,7 @@ class ConsumedRecord(Protocol):
     @property
     def value(self) -> bytes | None: ...  # noqa: D102
     @property
-    def headers(self) -> Sequence[tuple[str, bytes]]: ...  # noqa: D102
+    def headers(self) -> Sequence[tuple[str, bytes | None]]: ...  # noqa: D102
 
 
 class Event(NamedTuple):
@@ -110,7 +110,7 @@ def _decode_one(record: ConsumedRecord, limits: Limits, latest_ms: int) -> Inter
         return DeadLetter(record, "too-large", f"{len(value)} bytes, at most {limits.max_record_bytes} are read")
     for name, version in record.headers or ():
         if name == "schema" and version != b"%d" % SCHEMA_VERSION:
-            return DeadLetter(record, "schema", f"schema {version[:20]!r} is not {SCHEMA_VERSION}")
+            return DeadLetter(record, "schema", f"schema {(version or b'')[:20]!r} is not {SCHEMA_VERSION}")
     try:
         interaction = Interaction.model_validate_json(value)
     except ValidationError as error:

@@ -15,7 +15,7 @@ from streams.decode import DeadLetter, Misplaced
 from streams.settings import TopicNames
 
 logger = logging.getLogger(__name__)
-Headers = Sequence[tuple[str, bytes]]
+Headers = Sequence[tuple[str, bytes | None]]
 _SCHEMA: Headers = (("schema", b"%d" % SCHEMA_VERSION),)
 
 
