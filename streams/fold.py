@@ -29,6 +29,7 @@ class PartitionState:
     popularity: dict[tuple[str, str], float] = field(default_factory=dict)
     event_ids: list[str] = field(default_factory=list)
     """Of every valid event in its right partition, in the order of offsets; repeats included."""
+    duplicates: int = 0
     dead: int = 0
     misplaced: int = 0
 
@@ -63,6 +64,7 @@ def fold(
         state.event_ids.extend(event.interaction.event_id for event in batch.events)
         outcome = process(batch, state.sessions, Serving(), source, rules, now_ms)
         state.sessions.update(outcome.sessions)
+        state.duplicates += outcome.duplicates
         for catalogue, item_id, count in outcome.counts:
             before = state.popularity.get((catalogue, item_id))
             state.popularity[catalogue, item_id] = count if before is None else log2_add(before, count)
