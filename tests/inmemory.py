@@ -176,6 +176,8 @@ class Bench:
         self.serving = serving or Serving()
         self.metrics = WorkerMetrics()
         self.slept: list[float] = []
+        self.waiting = asyncio.Event()
+        """Set once the worker waits for a dependency."""
         self.worker = BatchWorker(
             self.store,
             lambda: self.producer,
@@ -188,6 +190,7 @@ class Bench:
 
     async def _sleep(self, pause_s: float) -> None:
         self.slept.append(pause_s)
+        self.waiting.set()
         await asyncio.sleep(0)
 
     async def acquire(self, end: int = 10_000, partition: int = 0, committed: int | None = None) -> None:

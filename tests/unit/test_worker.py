@@ -1,0 +1,433 @@
+"""The loop around the pipeline, with every dependency in memory and every one of them able to fail."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Sequence
+from dataclasses import replace
+from hashlib import sha256
+
+import pytest
+from aiokafka.errors import MessageSizeTooLargeError
+from redis.exceptions import ConnectionError as RedisConnectionError
+
+from encoders.vocabulary import item_hash
+from streams.errors import StateFormatError, StateMismatchError
+from streams.output import OutgoingRecord
+from streams.pipeline import Serving
+from streams.session import SessionKey, unpack
+from streams.settings import TopicNames
+from streams.store import Applied, Changes, LogBounds, MemoryStore
+from streams.worker import Handled, RecordBatch, WorkerRules
+from tests.inmemory import Bench, Fault, Record, batch, click, model, record, records, users_of
+
+TOPICS = TopicNames()
+U = SessionKey("default", "u")
+
+
+class FaultyStore(MemoryStore):
+    """Fails as often as it is told to, before or after the call took effect."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.fail_before = self.fail_after = 0
+        self.loads = 0
+
+    async def load(self, partition: int, keys: Sequence[SessionKey]) -> list[bytes | None]:
+        self.loads += 1
+        if self.fail_before:
+            self.fail_before -= 1
+            raise RedisConnectionError("gone")
+        return await super().load(partition, keys)
+
+    async def apply(self, partition: int, token: str, changes: Changes) -> Applied:
+        if self.fail_before:
+            self.fail_before -= 1
+            raise RedisConnectionError("gone")
+        answer = await super().apply(partition, token, changes)
+        if self.fail_after:
+            self.fail_after -= 1
+            raise RedisConnectionError("the answer was lost")
+        return answer
+
+
+@pytest.fixture
+def store() -> FaultyStore:
+    return FaultyStore()
+
+
+@pytest.fixture
+async def bench(store: FaultyStore) -> Bench:
+    """A worker that owns partition 0."""
+    bench = Bench(store=store)
+    await bench.acquire()
+    return bench
+
+
+def stored_window(store: MemoryStore, key: SessionKey = U) -> list[int]:
+    return unpack(store.partitions[0].sessions[key]).window.item_hashes
+
+
+def windows(*items: str) -> list[int]:
+    return [item_hash(i) for i in items]
+
+
+# --- the ordinary way
+
+
+async def test_a_batch_is_answered_counted_and_durable(bench: Bench, store: FaultyStore) -> None:
+    assert await bench.worker.handle(batch(records([click(item=i) for i in "12"]))) is Handled.DONE
+    assert [r["event_id"] for r in bench.producer.lists()] == ["u-1", "u-2"]
+    partition = store.partitions[0]
+    assert (partition.position, stored_window(store)) == (2, windows("1", "2"))
+    assert partition.counters == {"events": 2, "duplicates": 0, "dead_letters": 0, "forwarded": 0}
+    assert bench.figure("events_total") == 2
+    assert bench.figure("batch_size_count") == 1
+
+
+async def test_popularity_of_batches_adds_up(bench: Bench, store: FaultyStore) -> None:
+    for offset in range(3):
+        await bench.worker.handle(batch([record(offset, click(item="1", event_id=str(offset)))]))
+    once = Bench()
+    await once.acquire()
+    await once.worker.handle(batch(records([click(item="1", event_id=str(n)) for n in range(3)])))
+    assert isinstance(once.store, MemoryStore)
+    assert store.partitions[0].popularity == once.store.partitions[0].popularity
+    assert bench.worker.partitions[0].popularity == store.partitions[0].popularity
+
+
+async def test_sessions_are_read_from_the_store_once_and_then_remembered(bench: Bench, store: FaultyStore) -> None:
+    for offset in range(3):
+        await bench.worker.handle(batch([record(offset, click(item=str(offset)))]))
+    assert store.loads == 1
+    assert stored_window(store) == windows("0", "1", "2")
+
+
+async def test_the_memory_of_sessions_is_bounded_and_its_least_used_go_first(store: FaultyStore) -> None:
+    bench = Bench(WorkerRules(TOPICS, "cluster", 1, cached_sessions=2), store)
+    await bench.acquire()
+    for offset, user in enumerate("abac"):
+        await bench.worker.handle(batch([record(offset, click(user, str(offset)))]))
+    assert [key.user_id for key in bench.worker.partitions[0].sessions] == ["a", "c"]
+    await bench.worker.handle(batch([record(4, click("b", "9"))]))
+    assert stored_window(store, SessionKey("default", "b")) == windows("1", "9")
+
+
+async def test_without_memory_every_batch_reads_the_store(store: FaultyStore) -> None:
+    bench = Bench(WorkerRules(TOPICS, "cluster", 1, cached_sessions=0), store)
+    await bench.acquire()
+    for offset in range(3):
+        await bench.worker.handle(batch([record(offset, click(item=str(offset)))]))
+    assert stored_window(store) == windows("0", "1", "2")
+    assert store.loads == 3
+
+
+async def test_the_model_is_read_once_for_each_batch(bench: Bench) -> None:
+    bench.serving = Serving(model("a"))
+    await bench.worker.handle(batch(records([click(item=i) for i in "12"])))
+    bench.serving = Serving(model("b", seed=3))
+    await bench.worker.handle(batch([record(2, click(item="3"))]))
+    assert [r["model_version"] for r in bench.producer.lists()] == ["a", "a", "b"]
+
+
+async def test_a_batch_of_gaps_alone_moves_the_offset(bench: Bench, store: FaultyStore) -> None:
+    """Compaction and aborted transactions leave offsets without records."""
+    assert await bench.worker.handle(RecordBatch(0, 0, 40, [])) is Handled.DONE
+    assert await bench.worker.handle(RecordBatch(0, 40, 60, [record(55, click())])) is Handled.DONE
+    assert store.partitions[0].position == 60
+    assert unpack(store.partitions[0].sessions[U]).applied_offset == 55
+
+
+# --- batches that do not fit
+
+
+async def test_a_batch_of_a_partition_that_is_not_owned_is_dropped(bench: Bench) -> None:
+    bench.worker.release([0])
+    assert await bench.worker.handle(batch([record(0, click())])) is Handled.STALE
+    assert bench.producer.attempts == 0
+
+
+async def test_a_batch_that_was_applied_is_dropped(bench: Bench) -> None:
+    given = batch(records([click(item=i) for i in "12"]))
+    await bench.worker.handle(given)
+    assert await bench.worker.handle(given) is Handled.STALE
+    assert len(bench.producer.lists()) == 2
+
+
+async def test_of_a_batch_that_was_applied_in_part_the_rest_is_applied(bench: Bench, store: FaultyStore) -> None:
+    log = records([click(item=i) for i in "1234"])
+    await bench.worker.handle(batch(log[:2]))
+    assert await bench.worker.handle(batch(log[1:])) is Handled.DONE
+    assert stored_window(store) == windows("1", "2", "3", "4")
+    assert store.partitions[0].counters["events"] == 4
+    assert len(bench.producer.lists()) == 4
+
+
+async def test_a_batch_after_a_gap_is_not_applied(bench: Bench, store: FaultyStore) -> None:
+    assert await bench.worker.handle(batch([record(1, click())])) is Handled.GAP
+    assert store.partitions[0].position == 0
+    assert 0 in bench.worker.partitions
+
+
+# --- bad input
+
+
+async def test_bad_records_go_to_the_dead_letters_and_the_stream_goes_on(bench: Bench, store: FaultyStore) -> None:
+    big = b"[" * 300_000
+    given = [Record(0, b"\xff"), record(1, click()), Record(2, big, b"k"), Record(3, None)]
+    assert await bench.worker.handle(batch(given)) is Handled.DONE
+    dead = bench.producer.topics[TOPICS.dead_letters]
+    assert [dict(d.headers)["reason"] for d in dead] == [b"not-utf8", b"too-large", b"empty"]
+    assert dead[1].value == big[:65_536]
+    assert dict(dead[1].headers)["value-sha256"] == sha256(big).hexdigest().encode()
+    assert len(bench.producer.lists()) == 1
+    assert store.partitions[0].counters["dead_letters"] == 3
+    assert bench.figure("dead_letters_total", reason="too-large") == 1
+
+
+async def test_a_misplaced_record_is_forwarded_and_not_applied(store: FaultyStore) -> None:
+    bench = Bench(WorkerRules(TOPICS, "cluster", 4), MemoryStore(n_partitions=4))
+    await bench.acquire(partition=1)
+    (user,) = users_of(3, 4, 1)
+    given = Record(0, click(user).to_json(), None, (("trace", None),))
+    assert await bench.worker.handle(batch([given], 1)) is Handled.DONE
+    (sent,) = bench.producer.topics[TOPICS.interactions]
+    assert sent == OutgoingRecord(TOPICS.interactions, user.encode(), given.value, given.headers, 3)
+    assert bench.producer.lists() == []
+    assert isinstance(bench.store, MemoryStore)
+    assert bench.store.partitions[1].sessions == {}
+    assert bench.store.partitions[1].counters["forwarded"] == 1
+
+
+async def patient(store: MemoryStore, patience_s: float) -> Bench:
+    bench = Bench(replace(Bench().rules, dead_letter_patience_s=patience_s), store)
+    await bench.acquire()
+    return bench
+
+
+@pytest.mark.parametrize("fault", [Fault.REFUSED, Fault.FAILED, Fault.SILENT])
+async def test_a_dead_letter_that_cannot_be_written_is_given_up_and_said(
+    fault: Fault, store: FaultyStore, caplog: pytest.LogCaptureFixture
+) -> None:
+    bench = await patient(store, 0.05)
+    bench.producer.fault = lambda outgoing: fault if outgoing.topic == TOPICS.dead_letters else Fault.NONE
+    assert await bench.worker.handle(batch([Record(0, b"bad"), record(1, click())])) is Handled.DONE
+    assert len(bench.producer.lists()) == 1
+    assert store.partitions[0].position == 2
+    assert bench.figure("dead_letters_lost_total") == 1
+    assert "'source-offset': '0'" in caplog.text
+
+
+async def test_a_dead_letter_waits_for_kafka_as_long_as_the_patience_lasts(store: FaultyStore) -> None:
+    """A broker that is away for a moment must not cost a dead letter."""
+    bench = await patient(store, 30.0)
+    failing = iter([Fault.REFUSED, Fault.FAILED, Fault.REFUSED])
+    bench.producer.fault = lambda outgoing: next(failing, Fault.NONE)
+    assert await bench.worker.handle(batch([Record(0, b"bad")])) is Handled.DONE
+    assert len(bench.producer.topics[TOPICS.dead_letters]) == 1
+    assert bench.figure("dead_letters_lost_total") == 0
+
+
+async def test_a_dead_letter_that_is_too_large_for_the_broker_is_given_up_at_once(store: FaultyStore) -> None:
+    bench = await patient(store, 30.0)
+    send = bench.producer.send
+
+    async def refuse(topic: str, *args: object, **kwargs: object) -> asyncio.Future[object]:
+        if topic == TOPICS.dead_letters:
+            raise MessageSizeTooLargeError
+        return await send(topic, *args, **kwargs)  # type: ignore[arg-type]
+
+    bench.producer.send = refuse  # type: ignore[method-assign, assignment]
+    assert await bench.worker.handle(batch([Record(0, b"bad"), record(1, click())])) is Handled.DONE
+    assert bench.figure("dead_letters_lost_total") == 1
+    assert bench.slept == []
+
+
+# --- dependencies that are down
+
+
+@pytest.mark.parametrize("fault", [Fault.REFUSED, Fault.FAILED])
+async def test_kafka_down_and_back_loses_nothing_and_repeats_nothing(
+    fault: Fault, bench: Bench, store: FaultyStore, caplog: pytest.LogCaptureFixture
+) -> None:
+    failing = iter([fault] * 7)
+    bench.producer.fault = lambda outgoing: next(failing, Fault.NONE)
+    with caplog.at_level(logging.WARNING):
+        assert await bench.worker.handle(batch(records([click(item=i) for i in "123"]))) is Handled.DONE
+    assert sorted(r["event_id"] for r in bench.producer.lists()) == ["u-1", "u-2", "u-3"]
+    assert store.partitions[0].position == 3
+    assert [m for m in caplog.messages if "Waiting" in m] == caplog.messages[:1]
+    assert "Kafka answers again" in caplog.messages[-1]
+
+
+async def test_state_is_not_touched_before_every_list_is_acknowledged(bench: Bench, store: FaultyStore) -> None:
+    bench.producer.fault = lambda outgoing: Fault.SILENT
+    task = asyncio.create_task(bench.worker.handle(batch([record(0, click())])))
+    await asyncio.sleep(0.01)
+    assert (store.partitions[0].position, store.partitions[0].sessions) == (0, {})
+    task.cancel()
+
+
+async def test_an_acknowledgement_that_was_lost_repeats_the_list_with_the_same_id(bench: Bench) -> None:
+    failing = iter([Fault.UNANSWERED])
+    bench.producer.fault = lambda outgoing: next(failing, Fault.NONE)
+    assert await bench.worker.handle(batch([record(0, click())])) is Handled.DONE
+    first, second = bench.producer.lists()
+    assert first == second
+
+
+async def test_redis_down_and_back_loses_nothing(
+    bench: Bench, store: FaultyStore, caplog: pytest.LogCaptureFixture
+) -> None:
+    store.fail_before = 9
+    assert await bench.worker.handle(batch([record(0, click())])) is Handled.DONE
+    assert len(bench.producer.lists()) == 1
+    assert store.partitions[0].position == 1
+    assert "Redis does not take offset 0" in caplog.text
+    assert bench.slept == pytest.approx([0.05, 0.1, 0.2, 0.4, 0.8, 1.6, 2.0, 2.0, 2.0])
+
+
+async def test_a_lost_answer_of_redis_counts_the_batch_once(bench: Bench, store: FaultyStore) -> None:
+    store.fail_after = 1
+    assert await bench.worker.handle(batch([record(0, click())])) is Handled.DONE
+    assert await bench.worker.handle(batch([record(1, click(item="2"))])) is Handled.DONE
+    assert store.partitions[0].counters["events"] == 2
+    assert stored_window(store) == windows("1", "2")
+
+
+async def test_revoked_while_kafka_is_down_the_batch_is_dropped(bench: Bench, store: FaultyStore) -> None:
+    bench.producer.fault = lambda outgoing: Fault.REFUSED
+    task = asyncio.create_task(bench.worker.handle(batch([record(0, click())])))
+    await bench.waiting.wait()
+    bench.worker.release([0])
+    assert await asyncio.wait_for(task, 5) is Handled.STALE
+    assert store.partitions[0].position == 0
+
+
+async def test_revoked_while_redis_is_down_the_batch_is_dropped(bench: Bench, store: FaultyStore) -> None:
+    store.fail_before = 10**9
+    task = asyncio.create_task(bench.worker.handle(batch([record(0, click())])))
+    await bench.waiting.wait()
+    bench.worker.release([0])
+    assert await asyncio.wait_for(task, 5) is Handled.STALE
+
+
+async def test_revoked_while_a_dead_letter_waits_it_is_left_to_the_next_owner(store: FaultyStore) -> None:
+    bench = await patient(store, 30.0)
+    bench.producer.fault = lambda outgoing: Fault.REFUSED
+    task = asyncio.create_task(bench.worker.handle(batch([Record(0, b"bad")])))
+    await bench.waiting.wait()
+    bench.worker.release([0])
+    assert await asyncio.wait_for(task, 5) is Handled.STALE
+    assert bench.figure("dead_letters_lost_total") == 0
+
+
+async def test_taken_anew_while_it_waited_the_old_batch_is_dropped_all_the_same(
+    bench: Bench, store: FaultyStore
+) -> None:
+    """Revoked and assigned again: what was remembered before is no longer true."""
+    bench.producer.fault = lambda outgoing: Fault.REFUSED
+    task = asyncio.create_task(bench.worker.handle(batch([record(0, click())])))
+    await bench.waiting.wait()
+    await bench.acquire()
+    bench.producer.fault = lambda outgoing: Fault.NONE
+    assert await asyncio.wait_for(task, 5) is Handled.STALE
+    assert await bench.worker.handle(batch([record(0, click())])) is Handled.DONE
+    assert store.partitions[0].counters["events"] == 1
+
+
+# --- other owners
+
+
+async def test_a_worker_that_was_overtaken_cannot_write(bench: Bench, store: FaultyStore) -> None:
+    other = Bench(store=store)
+    await other.acquire()
+    assert await bench.worker.handle(batch([record(0, click(item="9"))])) is Handled.LOST
+    assert bench.worker.partitions == {}
+    assert store.partitions[0].position == 0
+    assert bench.figure("batches_refused_total", reason="fenced") == 1
+    assert await other.worker.handle(batch([record(0, click(item="1"))])) is Handled.DONE
+    assert stored_window(store) == windows("1")
+
+
+async def test_after_losing_a_partition_it_can_be_taken_anew(bench: Bench, store: FaultyStore) -> None:
+    await Bench(store=store).acquire()
+    await bench.worker.handle(batch([record(0, click())]))
+    await bench.acquire()
+    assert await bench.worker.handle(batch([record(0, click())])) is Handled.DONE
+
+
+async def test_a_store_that_fell_back_refuses_the_batch(bench: Bench, store: FaultyStore) -> None:
+    await bench.worker.handle(batch([record(0, click())]))
+    store.partitions[0].position = 0
+    assert await bench.worker.handle(batch([record(1, click(item="2"))])) is Handled.LOST
+    assert bench.figure("batches_refused_total", reason="refused") == 1
+
+
+async def test_a_session_ahead_of_the_batch_is_never_built_upon(bench: Bench, store: FaultyStore) -> None:
+    other = Bench(store=store)
+    await other.acquire()
+    await other.worker.handle(batch(records([click(item=i) for i in "12"])))
+    assert await bench.worker.handle(batch([record(0, click(item="1"))])) is Handled.LOST
+    assert bench.figure("batches_refused_total", reason="overtaken") == 1
+    assert bench.producer.lists() == []
+
+
+async def test_a_release_forgets_the_sessions(bench: Bench, store: FaultyStore) -> None:
+    await bench.worker.handle(batch([record(0, click())]))
+    bench.worker.release([0])
+    store.partitions[0].sessions.clear()
+    await bench.acquire()
+    await bench.worker.handle(batch([record(1, click(item="2"))]))
+    assert stored_window(store) == windows("2")
+
+
+# --- taking over
+
+
+async def test_a_new_worker_goes_on_where_the_state_ends(bench: Bench, store: FaultyStore) -> None:
+    log = records([click(item=i) for i in "1234"])
+    await bench.worker.handle(batch(log[:2]))
+    other = Bench(store=store)
+    await other.acquire(committed=1)
+    assert other.worker.partitions[0].position == 2
+    assert other.worker.partitions[0].popularity == store.partitions[0].popularity
+    await other.worker.handle(batch(log[2:]))
+    assert stored_window(store) == windows("1", "2", "3", "4")
+
+
+async def test_state_that_was_lost_is_rebuilt_without_answering_again(store: FaultyStore) -> None:
+    bench = Bench(store=store)
+    await bench.acquire(committed=3)
+    given = [record(0, click(item="1")), Record(1, b"bad"), record(2, click(item="3")), record(3, click(item="4"))]
+    assert await bench.worker.handle(batch(given)) is Handled.DONE
+    assert [r["source_offset"] for r in bench.producer.lists()] == [3]
+    assert bench.producer.topics[TOPICS.dead_letters] == []
+    assert stored_window(store) == windows("1", "3", "4")
+    assert store.partitions[0].counters["events"] == 3
+
+
+async def test_what_retention_took_is_counted_and_said(store: FaultyStore, caplog: pytest.LogCaptureFixture) -> None:
+    bench = Bench(store=store)
+    await bench.acquire()
+    await bench.worker.acquire(0, LogBounds(25, 100, 0))
+    assert bench.worker.partitions[0].position == 25
+    assert bench.figure("retention_lost_total") == 25
+    assert "retention removed 25 events" in caplog.text
+    assert await bench.worker.handle(batch([record(25, click())])) is Handled.DONE
+
+
+async def test_a_log_shorter_than_the_state_is_refused(bench: Bench) -> None:
+    await bench.worker.handle(batch([record(0, click())]))
+    with pytest.raises(StateMismatchError, match="streamrec state reset"):
+        await bench.acquire(end=0)
+    assert bench.worker.partitions == {}
+
+
+async def test_a_session_that_cannot_be_read_is_not_overwritten(bench: Bench, store: FaultyStore) -> None:
+    store.partitions[0].sessions[U] = b"\x09from the future"
+    with pytest.raises(StateFormatError, match="version 9"):
+        await bench.worker.handle(batch([record(0, click())]))
+    assert store.partitions[0].sessions[U] == b"\x09from the future"
+    assert store.partitions[0].position == 0
