@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from encoders.records import SCHEMA_VERSION, Interaction, Item, Record, UserProfile
 from streams.errors import DependencyError
+from streams.topics import open_admin
 
 if TYPE_CHECKING:
     from kafka import KafkaProducer
@@ -80,20 +81,15 @@ def open_producer(settings: KafkaSettings, *, linger_ms: int = 0) -> KafkaProduc
         linger_ms: How long a record may wait for company; 0 for least delay, 20 for bulk.
 
     Raises:
-        DependencyError: If no broker answers.
+        DependencyError: If no broker answers or it does not let us in.
     """
     from kafka import KafkaProducer
-    from kafka.errors import KafkaError
 
-    try:
-        return KafkaProducer(
-            **settings.kafka_python_config(), linger_ms=linger_ms, batch_size=65536, allow_auto_create_topics=False
-        )
-    except KafkaError as error:
-        raise DependencyError(
-            f"no Kafka broker answers at {settings.brokers} ({error});"
-            " start one (`streamrec stack`) or set kafka.brokers"
-        ) from error
+    with open_admin(settings):  # says what is wrong within seconds, where the producer would try for a minute
+        pass
+    return KafkaProducer(
+        **settings.kafka_python_config(), linger_ms=linger_ms, batch_size=65536, allow_auto_create_topics=False
+    )
 
 
 def publish(

@@ -212,7 +212,7 @@ def _read_events(table: Table, path: Path) -> tuple[Events, Counter[str]]:
             user_id, item_id, time_ms = row["user_id"], row["item_id"], round(float(row["timestamp"]) * 1000)
         except KeyError as error:
             raise DatasetError(f"{path} line {line} has no column {error}; it has {', '.join(row)}") from error
-        except ValueError as error:
+        except (ValueError, OverflowError) as error:
             raise DatasetError(
                 f"{path} line {line}: timestamp {row['timestamp']!r} is not a number of seconds"
             ) from error

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import closing
@@ -11,6 +12,7 @@ from encoders.records import DEFAULT_CATALOGUE
 from encoders.vocabulary import item_hash
 from streams.errors import DependencyError
 from streams.items import ItemCatalogue
+from streams.topics import partition_count
 
 if TYPE_CHECKING:
     from kafka import KafkaConsumer
@@ -35,6 +37,14 @@ def open_consumer(settings: KafkaSettings, topics: Sequence[str], *, from_start:
     from kafka import KafkaConsumer, TopicPartition
     from kafka.errors import KafkaError
 
+    partitions = []
+    for topic in topics:
+        count = partition_count(settings, topic)
+        if count is None:
+            raise DependencyError(
+                f"topic {topic!r} does not exist at {settings.brokers}; make it with `streamrec topics create`"
+            )
+        partitions += [TopicPartition(topic, number) for number in range(count)]
     try:
         consumer = KafkaConsumer(
             **settings.kafka_python_config(),
@@ -44,24 +54,12 @@ def open_consumer(settings: KafkaSettings, topics: Sequence[str], *, from_start:
             auto_offset_reset="earliest",
             fetch_max_wait_ms=100,
         )
-        partitions = []
-        for topic in topics:
-            numbers = consumer.partitions_for_topic(topic)
-            if not numbers:
-                consumer.close()
-                raise DependencyError(
-                    f"topic {topic!r} does not exist at {settings.brokers}; make it with `streamrec topics create`"
-                )
-            partitions += [TopicPartition(topic, number) for number in sorted(numbers)]
         consumer.assign(partitions)
         (consumer.seek_to_beginning if from_start else consumer.seek_to_end)(*partitions)
         for partition in partitions:
             consumer.position(partition)  # seeks are lazy: settle now where reading begins
     except KafkaError as error:
-        raise DependencyError(
-            f"no Kafka broker answers at {settings.brokers} ({error});"
-            " start one (`streamrec stack`) or set kafka.brokers"
-        ) from error
+        raise DependencyError(f"topic {topics} cannot be read from {settings.brokers}: {error}") from error
     return consumer
 
 
@@ -88,17 +86,30 @@ def read_topic(settings: KafkaSettings, topic: str) -> Iterator[ConsumerRecord]:
                     yield from found
 
 
-def read_titles(settings: KafkaSettings) -> Titles:
-    """Titles of all items that the topic `items` holds now."""
-    titles = Titles()
-    for record in read_topic(settings, settings.topics.items):
-        titles.apply(record.key, record.value)
-    return titles
-
-
 class Titles(ItemCatalogue):
     """Items by what people call them."""
 
     def of(self, item_id: str, catalogue: str = DEFAULT_CATALOGUE) -> str:
         """The item's title, or its id where there is no title."""
         return self.title(item_hash(item_id, catalogue)) or item_id
+
+
+def read_titles(settings: KafkaSettings) -> Titles:
+    """Titles of all items that the topic `items` holds now.
+
+    Raises:
+        DependencyError: If the broker cannot be reached or the topic does not exist.
+    """
+    titles = Titles()
+    for record in read_topic(settings, settings.topics.items):
+        titles.apply(record.key, record.value)
+    return titles
+
+
+def titles_if_there(settings: KafkaSettings) -> Titles:
+    """The same, for commands that read Redis: without Kafka they say so and show ids."""
+    try:
+        return read_titles(settings)
+    except DependencyError as error:
+        print(f"streamrec: no titles, showing ids: {error}", file=sys.stderr)
+        return Titles()

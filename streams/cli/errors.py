@@ -10,3 +10,10 @@ class SettingsError(StreamsError):
 
     Operator: the message names each key and where its value came from; correct it there.
     """
+
+
+class UnknownUserError(StreamsError):
+    """Nothing is stored of the user that was asked for.
+
+    Operator: check the id and the catalogue, and with `streamrec config --show` which Redis was asked.
+    """

@@ -83,4 +83,4 @@ def _in_words(error: Exception) -> str:
 
 
 # Each module adds its command to `app`, so they come after it: E402; and nothing here uses their names: F401.
-from streams.cli import config, recommend, replay, stack, state, tail, topics, worker  # noqa: E402, F401
+from streams.cli import config, demo, recommend, replay, stack, state, tail, topics, worker  # noqa: E402, F401
