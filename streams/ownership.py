@@ -11,9 +11,10 @@ from faust.types import TP
 from mode import Service
 from redis.exceptions import RedisError
 
-from streams.errors import StreamsError
+from streams.errors import StateMismatchError, StreamsError
+from streams.store import LogBounds
 from streams.transport import Consumer
-from streams.worker import BatchWorker
+from streams.worker import BatchWorker, OwnedPartition
 
 logger = logging.getLogger(__name__)
 _LONGEST_PAUSE_S = 2.0
@@ -59,6 +60,8 @@ class PartitionKeeper(Service):
         """Give these partitions up at once; a batch in flight is dropped."""
         revoked = set(partitions)
         self._wanted -= revoked
+        if self.assigned is not None:
+            self.assigned -= revoked
         self._worker.release([tp.partition for tp in revoked])
 
     def lost(self, tp: TP) -> None:
@@ -92,19 +95,32 @@ class PartitionKeeper(Service):
         if consumer is None or not wanted:
             return
         bounds = await consumer.log_bounds(wanted)
-        acquired = {tp: await self._worker.acquire(tp.partition, bounds[tp]) for tp in wanted}
+        # A partition that is revoked before its turn may have its next owner by now, who must not be disturbed.
+        acquired = {tp: await self._acquire(consumer, tp, bounds[tp]) for tp in wanted if tp in self._wanted}
         # A rebalance meanwhile has released what was acquired before it.
         kept = {tp: owned for tp, owned in acquired.items() if self._worker.partitions.get(tp.partition) is owned}
         for tp in kept.keys() - self._wanted:
             self._worker.release([tp.partition])
         positions = {tp: owned.position for tp, owned in kept.items() if tp in self._wanted}
         await consumer.start_at(positions)
-        self._wanted.difference_update(positions)
+        # What was assigned anew or lost since it was acquired is wanted still.
+        self._wanted -= {tp for tp in positions if self._worker.partitions.get(tp.partition) is kept[tp]}
         if self.trouble:
             logger.warning("partitions can be acquired again; going on")
             self.trouble = ""
         places = ", ".join(f"{tp.partition} at offset {offset}" for tp, offset in positions.items())
         logger.info("acquired partitions: %s", places)
+
+    async def _acquire(self, consumer: Consumer, tp: TP, log: LogBounds) -> OwnedPartition:
+        """Acquire one partition.
+
+        State that seems ahead of the log is compared with the log once more: a former owner may have applied
+        events that came after the log's end was looked at.
+        """
+        try:
+            return await self._worker.acquire(tp.partition, log)
+        except StateMismatchError:
+            return await self._worker.acquire(tp.partition, (await consumer.log_bounds([tp]))[tp])
 
     def _report(self, error: Exception) -> None:
         trouble = f"{type(error).__name__}: {error}"
