@@ -231,8 +231,7 @@ class Deployment:
     ) -> None:
         for worker in self.workers:
             worker.close()
-            if error is not None:
-                print(f"--- {worker.name} said:\n{worker.log[-6000:]}")
+            print(f"--- {worker.name} said:\n{worker.log[-6000:]}")  # pytest shows it with a test that failed
 
     @property
     def kafka(self) -> KafkaSettings:
@@ -240,11 +239,19 @@ class Deployment:
         return self.settings.kafka
 
     def worker(self, command: Sequence[str] = WORKER, **environment: str) -> WorkerProcess:
-        """Start one more worker, and do not wait for it."""
-        name = f"worker-{len(self.workers)}"
-        config = settings_file(self.directory / f"{name}.toml", self.settings)
-        self.workers.append(WorkerProcess(config, self.directory / f"{name}.log", command, environment))
+        """Start one more worker, and do not wait for it.
+
+        Args:
+            command: See `WorkerProcess`.
+            environment: Variables for it alone.
+        """
+        log = self.directory / f"worker-{len(self.workers)}.log"
+        self.workers.append(WorkerProcess(self.config(), log, command, environment))
         return self.workers[-1].start()
+
+    def config(self) -> Path:
+        """The settings file, for commands."""
+        return settings_file(self.directory / "streamrec.toml", self.settings)
 
     def serve(self, seed: int = 0) -> BundleReference:
         """Make a small model and announce it."""

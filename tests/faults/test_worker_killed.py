@@ -3,15 +3,46 @@
 from __future__ import annotations
 
 from tests.exactness import check_exact
-from tests.processes import Deployment, clicks, publishing, wait_applied
+from tests.faults.staged_worker import COMMAND, CRASHED, Stage
+from tests.processes import (
+    Deployment,
+    applied,
+    clicks,
+    committed,
+    publish_interactions,
+    publishing,
+    read_lists,
+    wait_applied,
+)
 
 
 def test_sigkill_in_mid_stream_leaves_exact_state_and_loses_no_list(deployment: Deployment) -> None:
     model = deployment.serve()
     worker = deployment.worker().wait_ready()
-    with publishing(deployment.kafka, clicks(2000), rate=800) as publisher:
+    with publishing(deployment.kafka, clicks(4000), rate=800):
         wait_applied(deployment.settings, 300)
         worker.kill()
-        assert publisher.is_alive()
-    deployment.worker()
+        assert sum(applied(deployment.settings).values()) < 4000
+        deployment.worker()
     check_exact(deployment.settings, model)
+
+
+def test_crash_between_produce_and_script_repeats_lists_with_the_same_ids(deployment: Deployment) -> None:
+    model = deployment.serve()
+    publish_interactions(deployment.kafka, clicks(600))
+    worker = deployment.worker(COMMAND, STAGE=Stage.CRASH_BEFORE, STAGE_AT="8")
+    assert worker.wait() == CRASHED
+    assert len(read_lists(deployment.kafka)) > sum(applied(deployment.settings).values())
+    deployment.worker()
+    assert check_exact(deployment.settings, model).repeated > 0
+
+
+def test_crash_between_script_and_commit_repeats_nothing(deployment: Deployment) -> None:
+    model = deployment.serve()
+    publish_interactions(deployment.kafka, clicks(600))
+    worker = deployment.worker(COMMAND, STAGE=Stage.CRASH_AFTER, STAGE_AT="8")
+    assert worker.wait() == CRASHED
+    assert 0 < sum(applied(deployment.settings).values()) < 600
+    assert sum(committed(deployment.kafka).values()) < sum(applied(deployment.settings).values())
+    deployment.worker()
+    assert check_exact(deployment.settings, model).repeated == 0

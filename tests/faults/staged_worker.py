@@ -1,0 +1,62 @@
+"""A worker to which something happens at a chosen moment: `python -m tests.faults.staged_worker`, then its options.
+
+The environment says what and when: STAGE, a `Stage`, and STAGE_AT, the number of the script call at which it happens.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from enum import StrEnum
+from itertools import count
+
+from redis.exceptions import ConnectionError as RedisConnectionError
+
+import streams.app
+from streams.cli import main
+from streams.store import Applied, Changes, RedisStore
+
+COMMAND = ("-m", "tests.faults.staged_worker")
+CRASHED = 70
+"""Exit code of a staged crash."""
+
+
+class Stage(StrEnum):
+    """What happens, around the script that makes a batch part of the state."""
+
+    CRASH_BEFORE = "crash-before"
+    CRASH_AFTER = "crash-after"
+    STOP_BEFORE = "stop-before"
+    """SIGSTOP, as if the machine had gone to sleep."""
+    LOSE_ANSWERS = "lose-answers"
+    """The script runs, but every second answer is lost, from the start."""
+
+
+class StagedStore(RedisStore):
+    """The worker's store, with a fault around its script."""
+
+    calls = count(1)
+    stage = os.environ.get("STAGE")
+    stage_at = int(os.environ.get("STAGE_AT", "1"))
+
+    async def apply(self, partition: int, token: str, changes: Changes) -> Applied:
+        """Let the fault happen before or after the script."""
+        call = next(self.calls)
+        now = call == self.stage_at
+        if now and self.stage == Stage.CRASH_BEFORE:
+            os._exit(CRASHED)
+        if now and self.stage == Stage.STOP_BEFORE:
+            os.kill(os.getpid(), signal.SIGSTOP)
+        applied = await super().apply(partition, token, changes)
+        if now and self.stage == Stage.CRASH_AFTER:
+            os._exit(CRASHED)
+        if self.stage == Stage.LOSE_ANSWERS and call % 2 == 0:
+            raise RedisConnectionError("the answer was lost")
+        return applied
+
+
+if __name__ == "__main__":
+    streams.app.RedisStore = StagedStore  # type: ignore[misc]
+    sys.argv.insert(1, "worker")
+    main()
