@@ -11,7 +11,7 @@ ENV PATH=/opt/streamrec/bin:$PATH
 # The heavy layer depends on the pinned versions only, not on the code.
 COPY constraints.txt ./
 RUN pip install -c constraints.txt --extra-index-url "$TORCH_INDEX_URL" torch
-COPY pyproject.toml LICENSE ./
+COPY pyproject.toml README.md LICENSE ./
 COPY encoders encoders
 COPY index index
 COPY streams streams

@@ -79,6 +79,8 @@ class KafkaSettings(Section):
     """How long a broker may hold back the answer to a fetch while it has nothing; Tansu always does."""
     partitions: int = Field(default=8, ge=1)
     """Partitions of `interactions` and `recommendations` at creation; the state is bound to the number."""
+    retention: Duration = timedelta(days=90)
+    """How long `interactions` keeps a record, set at creation: models are trained on it and sessions rebuilt from it."""
     replication_factor: int = Field(default=1, ge=1)
     """Copies of each partition at creation."""
     topics: TopicNames = TopicNames()

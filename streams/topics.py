@@ -30,6 +30,14 @@ class WantedTopic:
     """How many at creation."""
     exact_partitions: bool = False
     """Whether another number is an error."""
+    retention_ms: int | None = None
+    """How long a record is kept, at creation; None leaves it to the broker."""
+
+    @property
+    def config(self) -> dict[str, str]:
+        """The topic's settings at creation."""
+        config = {"cleanup.policy": self.cleanup_policy}
+        return config if self.retention_ms is None else config | {"retention.ms": str(self.retention_ms)}
 
 
 @dataclass(frozen=True)
@@ -42,9 +50,9 @@ class FoundTopic:
 
 def wanted_topics(kafka: KafkaSettings) -> list[WantedTopic]:
     """The seven topics under the names of this deployment."""
-    names = kafka.topics
+    names, retention_ms = kafka.topics, round(kafka.retention.total_seconds() * 1000)
     return [
-        WantedTopic(names.interactions, "delete", kafka.partitions, exact_partitions=True),
+        WantedTopic(names.interactions, "delete", kafka.partitions, exact_partitions=True, retention_ms=retention_ms),
         WantedTopic(names.recommendations, "delete", kafka.partitions),
         WantedTopic(names.items, "compact"),
         WantedTopic(names.users, "compact"),
@@ -122,7 +130,7 @@ def create_topics(kafka: KafkaSettings) -> list[str]:
                 missing[topic.name] = {
                     "num_partitions": topic.partitions,
                     "replication_factor": kafka.replication_factor,
-                    "configs": {"cleanup.policy": topic.cleanup_policy},
+                    "configs": topic.config,
                 }
         if not missing:
             return []
