@@ -81,7 +81,8 @@ class Outcome:
     sessions: dict[SessionKey, Session]
     """Every session that changed, whole."""
     counts: list[tuple[str, str, float]]
-    """What to add to the popularity counts: catalogue, item id, base-2 logarithm of the weight."""
+    """What to add to the popularity counts, in the order of offsets: catalogue, item id, base-2 logarithm of the
+    weight."""
     duplicates: int
     """Events that had come before; they are answered, but not counted again."""
     dead: list[DeadLetter]
@@ -139,7 +140,8 @@ def process(
             latest = LatestList(now_ms, model.version if model else None, items)
             progress.sessions[_key(event)].latest = latest
             lists.append(_record(event, latest, source))
-    return Outcome(lists, progress.sessions, progress.counts, progress.duplicates, batch.dead)
+    counts = [count for counted in progress.counts for count in counted]
+    return Outcome(lists, progress.sessions, counts, progress.duplicates, batch.dead)
 
 
 def _key(event: Event) -> SessionKey:
@@ -177,15 +179,19 @@ class _Progress:
     """Query vector of each event. Shape: ``(B, D)``."""
     seen: list[list[int]]
     """Fingerprints of what each event's user has seen, that event included."""
+    counts: list[list[tuple[str, str, float]]]
+    """What each event adds to the popularity counts."""
     sessions: dict[SessionKey, Session] = field(default_factory=dict)
-    counts: list[tuple[str, str, float]] = field(default_factory=list)
     duplicates: int = 0
 
     @classmethod
     def of(cls, n_events: int, model: ServingModel | None) -> _Progress:
         dim = model.bundle.encoder.embedding_dim if model else 0
         return cls(
-            np.zeros(n_events, dtype=bool), np.zeros((n_events, dim), dtype=np.float32), [[] for _ in range(n_events)]
+            np.zeros(n_events, dtype=bool),
+            np.zeros((n_events, dim), dtype=np.float32),
+            [[] for _ in range(n_events)],
+            [[] for _ in range(n_events)],
         )
 
     def read(self, key: str, moves: list[_Move], states: FloatArray, vectors: FloatArray) -> None:
@@ -207,7 +213,7 @@ def _move(place: int, event: Event, sessions: Mapping[SessionKey, Session], prog
     if step is None:
         progress.duplicates += 1
     else:
-        progress.counts.extend(_count(event.interaction, rules))
+        progress.counts[place] = _count(event.interaction, rules)
     progress.seen[place] = session.fingerprints()
     return _Move(place, session, step or Step.IGNORED)
 

@@ -186,6 +186,12 @@ def test_an_event_counts_by_the_weight_of_its_type_and_its_time() -> None:
     assert outcome.counts == [("films", "7", log2_count(3.0, 5.5, timedelta(seconds=10)))]
 
 
+def test_counts_come_in_the_order_of_offsets_whoever_they_are_of() -> None:
+    """Sums of floating point numbers depend on their order, and stored counts must not depend on batches."""
+    outcome = run([click(user, str(n)) for n, user in enumerate("uuuvvu")])
+    assert [item for _, item, _ in outcome.counts] == list("012345")
+
+
 @pytest.mark.parametrize("kind", [t for t in EventType if not EVENT_TRAITS[t].weight])
 def test_a_type_without_weight_counts_nothing(kind: EventType) -> None:
     item = "5" if EVENT_TRAITS[kind].needs_item else None
