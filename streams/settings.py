@@ -80,7 +80,7 @@ class KafkaSettings(Section):
     partitions: int = Field(default=8, ge=1)
     """Partitions of `interactions` and `recommendations` at creation; the state is bound to the number."""
     retention: Duration = timedelta(days=90)
-    """How long `interactions` keeps a record, set at creation: models are trained on it and sessions rebuilt from it."""
+    """How long `interactions` keeps a record, set at creation: models and lost sessions are made from it."""
     replication_factor: int = Field(default=1, ge=1)
     """Copies of each partition at creation."""
     topics: TopicNames = TopicNames()

@@ -36,7 +36,7 @@ class WantedTopic:
     @property
     def config(self) -> dict[str, str]:
         """The topic's settings at creation."""
-        config = {"cleanup.policy": self.cleanup_policy}
+        config: dict[str, str] = {"cleanup.policy": self.cleanup_policy}
         return config if self.retention_ms is None else config | {"retention.ms": str(self.retention_ms)}
 
 
