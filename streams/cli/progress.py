@@ -34,17 +34,18 @@ def counted(console: Console, label: str, total: int) -> Iterator[Callable[[int]
     """
     draw = _bar(label, total, console) if console.is_terminal else _lines(label, total, console)
     with draw as show:
-        n_done, shown_at = 0, time.monotonic()
+        n_done, n_shown, shown_at = 0, -1, time.monotonic()
 
         def done(n: int) -> None:
-            nonlocal n_done, shown_at
+            nonlocal n_done, n_shown, shown_at
             n_done = n
             if (now := time.monotonic()) - shown_at >= (DRAW_EVERY_S if console.is_terminal else LINE_EVERY_S):
                 show(n)
-                shown_at = now
+                n_shown, shown_at = n, now
 
         yield done
-        show(n_done)
+        if n_done != n_shown:
+            show(n_done)
 
 
 @contextmanager

@@ -56,7 +56,7 @@ def replay(
     dataset = read_dataset(data or fetch_movielens_100k(lambda text: console.print(text, highlight=False)))
     for reason, n in dataset.skipped.items():
         console.print(f"left out {n:,} rows: {reason}", highlight=False)
-    producer = open_producer(settings.kafka, linger_ms=0 if rate else 20)
+    producer = open_producer(settings.kafka, bulk=rate is None)
     try:
         if items:
             n_items = publish(producer, topics.items, dataset.items)

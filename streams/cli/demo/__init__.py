@@ -14,7 +14,7 @@ from streams.cli.main import app
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from streams.cli.demo.run import Demo
+    from streams.cli.demo.stage import Stage
     from streams.cli.demo.summary import Summary
 
 
@@ -59,10 +59,12 @@ def demo(
     Exits 0 only if no event was lost, every session is what the log amounts to, and both models answered.
     """
     import shutil
+    import tempfile
 
     from rich.console import Console
 
-    from streams.cli.demo.run import Demo, DemoOptions, new_directory
+    from streams.cli.demo.run import run_demo
+    from streams.cli.demo.stage import Stage
     from trainer.datasets import read_dataset
     from trainer.movielens import fetch_movielens_100k
 
@@ -74,14 +76,14 @@ def demo(
         f" {len(dataset.users):,} profiles",
         highlight=False,
     )
-    directory = new_directory()
+    directory = Path(tempfile.mkdtemp(prefix="streamrec-demo-"))
     finished = False
     try:
-        with Demo(dataset, DemoOptions(rate, top_n), console, directory) as running:
-            summary = running.run()
+        with Stage(console, directory, top_n) as stage:
+            summary = run_demo(stage, dataset, rate)
             finished = not _report(summary, console, json_file)
             if keep:
-                _keep(running, console)
+                _keep(stage, dataset.events.user_ids[-1])
     except KeyboardInterrupt:
         console.print("\nstopped; nothing is left running")
         raise typer.Exit(130) from None
@@ -113,24 +115,25 @@ def _report(summary: Summary, console: Console, json_file: Path | None) -> list[
     return problems
 
 
-def _keep(running: Demo, console: Console) -> None:
+def _keep(stage: Stage, user_id: str) -> None:
     """Leave everything as it is until Ctrl-C."""
     import time
 
-    console.print(
-        f"\nStill running: Kafka at {running.stack.brokers}, Redis at {running.stack.redis_url}, "
-        f"{running.workers[0].name} at http://{running.workers[0].address}/metrics.\nIn another terminal:\n\n"
-        f"  export STREAMREC_CONFIG={running.config}\n"
-        "  streamrec tail\n"
-        f"  streamrec recommend {running.dataset.events.user_ids[-1]}\n"
-        f"  streamrec state show {running.dataset.events.user_ids[-1]}\n\nCtrl-C ends it.",
+    worker = stage.workers[0]
+    stage.console.print(
+        f"\nStill running: Kafka at {stage.servers.brokers}, Redis at {stage.servers.redis_url},"
+        f" {worker.name} at http://{worker.address}/metrics. In another terminal:\n\n"
+        f"  export STREAMREC_CONFIG={stage.config}\n  streamrec tail\n  streamrec recommend {user_id}\n"
+        f"  streamrec state show {user_id}\n\nCtrl-C ends it.",
         highlight=False,
+        soft_wrap=True,
     )
     try:
         while True:
+            stage.check()
             time.sleep(1.0)
     except KeyboardInterrupt:
-        console.print("stopped")
+        stage.console.print("stopped")
 
 
 def _interrupt(signum: int, frame: FrameType | None) -> NoReturn:

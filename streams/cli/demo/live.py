@@ -63,7 +63,7 @@ class LiveView:
     def say(self, text: str) -> None:
         """Print a line that stays, above the picture, and show it as what is going on."""
         self._status = text
-        self._console.print(text, highlight=False)
+        self._console.print(text, highlight=False, soft_wrap=True)
 
     def refresh(self) -> None:
         """Show the present state, if it is time to."""
@@ -74,7 +74,7 @@ class LiveView:
         elif not self._live and now_s >= self._line_at_s:
             self._measure(now_s)
             self._line_at_s = now_s + LINE_EVERY_S
-            self._console.print(self.line(), highlight=False, markup=False, soft_wrap=True)
+            self._console.print(self.lines(), highlight=False, markup=False, soft_wrap=True)
 
     def _measure(self, now_s: float) -> None:
         before_s, n_before = self._seen
@@ -92,15 +92,16 @@ class LiveView:
         bar.add_row(ProgressBar(self._n_replayed, n_sent), f"{n_sent:,} of {self._n_replayed:,} events")
         return Group(Text(self._status, style="bold"), bar, self._watched(), self._newest_list(), Text(self.figures()))
 
-    def line(self) -> str:
-        """The view as one line."""
+    def lines(self) -> str:
+        """The view as a line or two."""
         n_sent = len(self._ledger.sent_s)
-        head = f"{n_sent:,} of {self._n_replayed:,} events | {self.figures()}"
+        head = f"   {n_sent:,} of {self._n_replayed:,} events: {self.figures()}"
         if not self._ledger.recent:
             return head
         event, made, _ = self._ledger.recent[-1]
-        films = "; ".join(self._title(item.item_id) for item in made.items[: self._top_n])
-        return f"{head} | user {event.user_id} just watched {self._title(event.item_id)}; top {self._top_n}: {films}"
+        ranked = enumerate(made.items[: self._top_n], start=1)
+        films = "  ".join(f"{rank}. {self._title(item.item_id)}" for rank, item in ranked)
+        return f"{head}\n      user {event.user_id} just watched {self._title(event.item_id)}; now: {films}"
 
     def figures(self) -> str:
         """Running figures in a few words."""

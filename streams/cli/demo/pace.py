@@ -4,7 +4,7 @@ from __future__ import annotations
 
 FIRST_HALF_S = 25.0
 """How long the steady first half takes where no rate is given."""
-LEAST_LEFT_S = 10.0
+LEAST_LEFT_S = 5.0
 """A stretch that takes longer than expected is replayed as if this much of it were still to come."""
 LEAST_RATE = 5.0
 """Events a second that flow however little is left, so that there is something to watch."""
@@ -34,6 +34,6 @@ def stretched_rate(rate: float, events_left: int, seconds_left: float) -> float:
         >>> stretched_rate(400.0, events_left=6000, seconds_left=40.0)
         150.0
         >>> stretched_rate(400.0, events_left=100, seconds_left=-5.0)
-        10.0
+        20.0
     """
     return min(rate, max(LEAST_RATE, events_left / max(seconds_left, LEAST_LEFT_S)))

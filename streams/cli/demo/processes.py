@@ -6,14 +6,12 @@ import json
 import os
 import subprocess
 import sys
-import time
 from dataclasses import dataclass
 from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from streams.cli.demo.errors import DemoError
 from streams.processes import Guard, end_process
 
 PATIENT_NICENESS = 5
@@ -147,15 +145,3 @@ class Children:
 def be_patient(child: Child) -> None:
     """Let a process take only the time that others leave."""
     os.setpriority(os.PRIO_PROCESS, child.process.pid, PATIENT_NICENESS)
-
-
-def finish(child: Child) -> float:
-    """Wait until a process has ended well; how long that took from now, in seconds.
-
-    Raises:
-        DemoError: If it ended with an error.
-    """
-    began_s = time.monotonic()
-    if child.process.wait():
-        raise DemoError(child.last_words())
-    return time.monotonic() - began_s

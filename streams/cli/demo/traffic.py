@@ -24,6 +24,13 @@ RECENT_EVENTS = 500
 """Over how many of the newest events running figures are taken."""
 
 
+class Announced(NamedTuple):
+    """A model, and when its announcement came."""
+
+    update: ModelUpdate
+    received_s: float
+
+
 class Shown(NamedTuple):
     """An event of the replay and the list that came for it."""
 
@@ -44,7 +51,7 @@ class Ledger:
     received: Counter[str] = field(default_factory=Counter)
     received_s: dict[str, float] = field(default_factory=dict)
     lists: dict[str, MadeList] = field(default_factory=dict)
-    models: list[ModelUpdate] = field(default_factory=list)
+    models: list[Announced] = field(default_factory=list)
     versions: list[str] = field(default_factory=list)
     """Model versions of the lists, in the order of their first list."""
     recent: deque[Shown] = field(default_factory=lambda: deque(maxlen=RECENT_EVENTS))
@@ -178,4 +185,5 @@ class Receiver(_Background):
         self._ledger.receive(Recommendation.model_validate_json(record.value))
 
     def _model(self, record: ConsumerRecord) -> None:
-        self._ledger.models.append(ModelUpdate.model_validate_json(record.value))
+        update = ModelUpdate.model_validate_json(record.value)
+        self._ledger.models.append(Announced(update, time.monotonic()))

@@ -74,7 +74,7 @@ def verify(
         rules: The workers'.
         progress: Called with how many events have been folded.
     """
-    models = {update.version: open_model(update) for update in ledger.models}
+    models = {update.version: open_model(update) for update, _ in ledger.models}
     by_state_key = {model.state_key: model for model in models.values()}
     mismatches: list[str] = []
     n_folded = n_sessions = 0
@@ -103,16 +103,13 @@ def _logged(record: ConsumerRecord) -> LoggedEvent:
     return LoggedEvent(record.partition, record.offset, event.event_id, event.user_id, event.item_id or "")
 
 
-def describe_models(updates: Sequence[ModelUpdate]) -> str:
-    """The metrics of the newest model beside those of the one before, for the reader.
+def describe_model(update: ModelUpdate) -> str:
+    """A model's version and metrics, for the reader.
 
     Example:
-        >>> first = ModelUpdate(
-        ...     model="gru", version="v1", uri="b", manifest_sha256="0" * 64, metrics={"recall@10": 0.1}
+        >>> describe_model(
+        ...     ModelUpdate(model="gru", version="v1", uri="b", manifest_sha256="0" * 64, metrics={"recall@10": 0.1})
         ... )
-        >>> describe_models([first])
-        'v1: recall@10 0.1000'
+        'v1, recall@10 0.1000'
     """
-    newest = updates[-1]
-    metrics = ", ".join(f"{name} {value:.4f}" for name, value in newest.metrics.items())
-    return f"{newest.version}: {metrics}" if metrics else newest.version
+    return ", ".join([update.version, *(f"{name} {value:.4f}" for name, value in update.metrics.items())])
