@@ -55,7 +55,12 @@ class RealKafka:
 
     def __enter__(self) -> Self:
         try:
-            self.start()
+            try:
+                self.start()
+            except RuntimeError:  # one cluster id in 64 begins with a dash, which Kafka's own tool takes for an option
+                shutil.rmtree(self._directory)
+                self._directory.mkdir()
+                self.start()
         except BaseException:
             self._guard.dismiss()
             raise
