@@ -12,3 +12,38 @@ class DatasetError(TrainerError):
 
     Operator: the message names the file or lists the layouts that were looked for; correct the folder.
     """
+
+
+class ReplayError(TrainerError):
+    """A topic is missing, or the brokers cannot be reached or stopped answering while it was read.
+
+    Operator: the message names the topic and the brokers; start them, or make the topic with `streamrec topics create`.
+    """
+
+
+class NothingToTrainError(TrainerError):
+    """There are too few events to train on.
+
+    Operator: publish more interactions to the topic that the message names, or lower `trainer.min_events`.
+    """
+
+
+class TrainingError(TrainerError):
+    """Training ended in numbers that are none; nothing was published.
+
+    Operator: lower `trainer.learning_rate`.
+    """
+
+
+class AnnouncementError(TrainerError):
+    """The bundle is written, but its announcement on `model-updates` was not acknowledged.
+
+    Operator: the message names the brokers; when they are back, train again. Workers keep the model that they have.
+    """
+
+
+class NoModelError(TrainerError):
+    """No model is announced under the name that was asked for.
+
+    Operator: train one with `streamrec train`, or correct `model.name`.
+    """

@@ -25,6 +25,7 @@ from streams.settings import (
     WebSettings,
     WorkerSettings,
 )
+from trainer.settings import TrainerSettings
 
 ConfigOption = Annotated[
     Path | None,
@@ -58,6 +59,7 @@ class Settings(BaseSettings):
     worker: WorkerSettings = WorkerSettings()
     model: ModelSettings = ModelSettings()
     index: IndexSettings = IndexSettings()
+    trainer: TrainerSettings = TrainerSettings()
     web: WebSettings = WebSettings()
 
     @classmethod

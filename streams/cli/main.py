@@ -83,4 +83,16 @@ def _in_words(error: Exception) -> str:
 
 
 # Each module adds its command to `app`, so they come after it: E402; and nothing here uses their names: F401.
-from streams.cli import config, demo, recommend, replay, stack, state, tail, topics, worker  # noqa: E402, F401
+from streams.cli import (  # noqa: E402
+    config,  # noqa: F401
+    demo,  # noqa: F401
+    evaluate,  # noqa: F401
+    recommend,  # noqa: F401
+    replay,  # noqa: F401
+    stack,  # noqa: F401
+    state,  # noqa: F401
+    tail,  # noqa: F401
+    topics,  # noqa: F401
+    train,  # noqa: F401
+    worker,  # noqa: F401
+)

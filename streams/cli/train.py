@@ -1,0 +1,120 @@
+"""`streamrec train`: makes a model of what the topics hold, and announces it."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+from datetime import timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from streams.cli.config import ConfigOption, SetOption, Settings, load_settings
+from streams.cli.main import app
+from streams.durations import parse_duration
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from trainer.job import TrainingPlan, TrainingResult
+
+
+@app.command()
+def train(
+    config: ConfigOption = None,
+    sets: SetOption = None,
+    every: Annotated[
+        timedelta | None,
+        typer.Option(
+            parser=parse_duration, metavar="15m", help="Train again and again, this long after the last start."
+        ),
+    ] = None,
+    bundles: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Where to write the model. Default: model.bundles.")
+    ] = None,
+    max_epochs: Annotated[
+        int | None, typer.Option(min=1, help="Most passes over the data. Default: trainer.max_epochs.")
+    ] = None,
+    json_file: Annotated[
+        Path | None, typer.Option("--json", metavar="FILE", help="Write version, path and figures there.")
+    ] = None,
+) -> None:
+    """Train a model on what `interactions` holds, measure it, and announce it to the workers.
+
+    Replays the topic, cleans it, and splits it by time. A GRU learns from the oldest events and is measured on the
+    newest, beside popularity: for each event, was the item in the list that the event before would have brought?
+    Then it learns the newest events, too, is written as a bundle, and announced on `model-updates`; running workers
+    load it without a pause. They must see the folder under the same path.
+
+    With --every, a run that fails is reported and the next one comes all the same. Ctrl-C ends it.
+    """
+    settings = load_settings(config, sets)
+    # Read by OpenMP when torch is imported, so before that.
+    os.environ.setdefault("OMP_NUM_THREADS", str(settings.trainer.threads))
+    from rich.console import Console
+
+    plan = _plan(settings, bundles, max_epochs)
+    console = Console()
+    while True:
+        began_s = time.monotonic()
+        try:
+            _run(plan, console, json_file)
+        except Exception as error:
+            if every is None or not _may_pass(error):
+                raise
+            print(f"streamrec: {error}", file=sys.stderr)
+        if every is None:
+            return
+        pause_s = max(0.0, began_s + every.total_seconds() - time.monotonic())
+        console.print(f"training again in {pause_s:.0f} s; Ctrl-C ends this", highlight=False)
+        try:
+            time.sleep(pause_s)
+        except KeyboardInterrupt:
+            return
+
+
+def _plan(settings: Settings, bundles: Path | None, max_epochs: int | None) -> TrainingPlan:
+    from streams.cli.training import cleaning_rules, kafka_source
+    from trainer.job import TrainingPlan
+
+    trainer = settings.trainer
+    if max_epochs is not None:
+        trainer = trainer.model_copy(update={"max_epochs": max_epochs})
+    return TrainingPlan(
+        source=kafka_source(settings),
+        model=settings.model.name,
+        bundles=bundles or settings.model.bundles,
+        settings=trainer,
+        rules=cleaning_rules(settings, settings.model.window, trainer.catalogue),
+        popularity_half_life=settings.worker.popularity_half_life,
+    )
+
+
+def _run(plan: TrainingPlan, console: Console, json_file: Path | None) -> TrainingResult:
+    from streams.cli.training import ConsoleReport, figures_table
+    from trainer.job import train as train_once
+
+    began_s = time.monotonic()
+    with ConsoleReport(console) as report:
+        result = train_once(plan, report)
+    train_s = time.monotonic() - began_s
+    figures, update = result.metrics, result.update
+    if figures:
+        console.print(figures_table(figures, f"Measured on the newest {figures['n_test_events']:,.0f} events"))
+    topic = plan.source.model_updates
+    console.print(f"{update.model} {update.version} trained in {train_s:.1f} s, announced on {topic}", highlight=False)
+    console.print(update.uri, soft_wrap=True, highlight=False)
+    if json_file:
+        json_file.write_text(json.dumps({**result.to_json(), "train_s": round(train_s, 3)}, indent=2) + "\n")
+    return result
+
+
+def _may_pass(error: Exception) -> bool:
+    """Whether the next run may succeed where this one failed."""
+    from encoders.errors import EncodersError
+    from trainer.errors import TrainerError
+
+    return isinstance(error, TrainerError | EncodersError | OSError)

@@ -1,0 +1,100 @@
+"""What the commands of the trainer share: their progress, and tables of figures."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from types import TracebackType
+from typing import TYPE_CHECKING, Self
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.table import Table
+
+if TYPE_CHECKING:
+    from encoders.window import WindowRule
+    from streams.cli.config import Settings
+    from trainer.cleaning import CleaningRules
+    from trainer.replay import KafkaSource
+
+LINE_EVERY_S = 5.0
+"""How often a line is printed where there is no terminal."""
+
+
+class ConsoleReport:
+    """A `trainer.report.Report` on a console: bars on a terminal, a line now and then elsewhere."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._bars = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=30),
+            TextColumn("{task.percentage:>3.0f} %"),
+            TextColumn("{task.fields[speed]}"),
+            TimeElapsedColumn(),
+            TimeRemainingColumn(),
+            TextColumn("{task.fields[note]}"),
+            console=console,
+            disable=not console.is_terminal,
+        )
+        self._tasks: dict[str, TaskID] = {}
+        self._began_s: dict[str, float] = {}
+        self._printed_s = 0.0
+
+    def __enter__(self) -> Self:
+        self._bars.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._bars.stop()
+
+    def say(self, text: str) -> None:
+        """One line in plain words."""
+        self._console.print(text, highlight=False)
+
+    def progress(self, label: str, done: int, total: int, note: str = "") -> None:
+        """How far a step has come; drawn a few times a second at most, and at its end."""
+        now_s = time.monotonic()
+        began_s = self._began_s.setdefault(label, now_s)
+        every_s = 0.1 if self._console.is_terminal else LINE_EVERY_S
+        if done < total and now_s - self._printed_s < every_s:
+            return
+        self._printed_s = now_s
+        rate = done / (now_s - began_s) if now_s > began_s else 0.0
+        if self._console.is_terminal:
+            task = self._tasks.get(label)
+            if task is None:
+                task = self._tasks[label] = self._bars.add_task(label, total=total, speed="", note="")
+            self._bars.update(task, completed=done, total=total, speed=f"{rate:,.0f}/s", note=note)
+        else:
+            left = f", about {(total - done) / rate:.0f} s left" if rate and done < total else ""
+            self.say(f"  {label}: {done:,} of {total:,} ({rate:,.0f}/s{left}){'; ' if note else ''}{note}")
+
+
+def figures_table(figures: Mapping[str, float], title: str) -> Table:
+    """The model's figures beside popularity's."""
+    table = Table(title=title, title_justify="left")
+    table.add_column("next-item prediction")
+    for name in ("model", "popularity"):
+        table.add_column(name, justify="right")
+    for name, value in figures.items():
+        if (beside := figures.get(f"popularity_{name}")) is not None:
+            table.add_row(name.replace("_new_users", ", users it had not seen"), f"{value:.4f}", f"{beside:.4f}")
+    return table
+
+
+def kafka_source(settings: Settings) -> KafkaSource:
+    """Where the trainer reads and announces."""
+    from trainer.replay import KafkaSource
+
+    topics = settings.kafka.topics
+    return KafkaSource(settings.kafka.kafka_python_config(), topics.interactions, topics.items, topics.model_updates)
+
+
+def cleaning_rules(settings: Settings, window_rule: WindowRule, catalogue: str) -> CleaningRules:
+    """What counts as usable: the worker's own limits."""
+    from trainer.cleaning import CleaningRules
+
+    return CleaningRules(window_rule, catalogue, settings.worker.max_future, settings.worker.max_record_bytes)

@@ -1,0 +1,180 @@
+"""The training loop."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from dataclasses import dataclass
+from math import cos, isfinite, pi
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from encoders.gru import GRUConfig, GRUModule
+from trainer.dataset import TrainingRows
+from trainer.errors import TrainingError
+from trainer.losses import full_softmax_loss, sampled_softmax_loss
+from trainer.settings import TrainerSettings
+
+EMBEDDING_STD = 0.1
+MAX_GRADIENT_NORM = 5.0
+WARMUP_STEPS = 20
+LEAST_RATE = 0.05
+"""What the learning rate falls to, relative to its peak."""
+ROWS_AT_ONCE = 64
+"""Validation rows whose logits are held in memory together."""
+
+
+@dataclass(frozen=True)
+class FitProgress:
+    """Where a fit is."""
+
+    epoch: int
+    step: int
+    n_steps: int
+    loss: float
+    """Mean over the epoch so far."""
+    validation_loss: float | None
+    """After the last epoch that is over; None where there is none or nothing to validate on."""
+
+
+Report = Callable[[FitProgress], None]
+
+
+def build_model(n_items: int, settings: TrainerSettings) -> GRUModule:
+    """A fresh model; the seed decides its weights."""
+    torch.manual_seed(settings.seed)
+    config = GRUConfig(embedding_dim=settings.embedding_dim, hidden_dim=settings.hidden_dim, dropout=settings.dropout)
+    module = GRUModule(n_items, config)
+    with torch.no_grad():
+        nn.init.normal_(module.item_embeddings.weight[1:], std=EMBEDDING_STD)
+    return module
+
+
+def fit(
+    module: GRUModule, rows: TrainingRows, validation: TrainingRows | None, settings: TrainerSettings, report: Report
+) -> int:
+    """Train with early stopping; the module ends with the weights of its best epoch.
+
+    Args:
+        module: Trained in place.
+        rows: What to learn.
+        validation: What decides which epoch is best; without it, it is the last.
+        settings: Rates, sizes, patience and the seed.
+        report: Called after each step.
+
+    Returns:
+        The best epoch, counted from 1.
+
+    Raises:
+        TrainingError: If the loss stops being a number.
+    """
+    loop = _Loop(module, rows, settings, settings.learning_rate, settings.max_epochs, report)
+    best_epoch, best_loss, best_weights = settings.max_epochs, float("inf"), None
+    for epoch in range(1, settings.max_epochs + 1):
+        loop.run_epoch(epoch)
+        if validation is None or not len(validation):
+            continue
+        loop.validation_loss = mean_loss(module, validation)
+        if loop.validation_loss < best_loss:
+            best_epoch, best_loss, best_weights = epoch, loop.validation_loss, copy.deepcopy(module.state_dict())
+        elif epoch - best_epoch >= settings.patience:
+            break
+    if best_weights is not None:
+        module.load_state_dict(best_weights)
+    return best_epoch
+
+
+def refresh(module: GRUModule, rows: TrainingRows, settings: TrainerSettings, report: Report) -> None:
+    """Let a fitted model learn all events, in few passes at a lower rate.
+
+    Raises:
+        TrainingError: If the loss stops being a number.
+    """
+    rate = settings.learning_rate * settings.refresh_rate
+    loop = _Loop(module, rows, settings, rate, settings.refresh_epochs, report)
+    for epoch in range(1, settings.refresh_epochs + 1):
+        loop.run_epoch(epoch)
+
+
+@torch.inference_mode()
+def mean_loss(module: GRUModule, rows: TrainingRows) -> float:
+    """Mean full softmax loss over all targets of the rows, without dropout."""
+    module.eval()
+    total = 0.0
+    for start in range(0, len(rows), ROWS_AT_ONCE):
+        inputs, targets = (torch.from_numpy(a[start : start + ROWS_AT_ONCE]) for a in (rows.inputs, rows.targets))
+        place = targets > 0
+        loss = full_softmax_loss(module(inputs)[place], targets[place], module.item_embeddings.weight)
+        total += float(loss) * int(place.sum())
+    return total / rows.n_targets
+
+
+def rate_at(step: int, n_steps: int) -> float:
+    """Learning rate of a step, relative to its peak: a short rise, then half a cosine down.
+
+    Example:
+        >>> round(rate_at(0, 1000), 2), round(rate_at(500, 1000), 2), round(rate_at(999, 1000), 2)
+        (0.05, 0.53, 0.05)
+    """
+    fallen = LEAST_RATE + (1 - LEAST_RATE) * (1 + cos(pi * step / n_steps)) / 2
+    return min(1.0, (step + 1) / WARMUP_STEPS) * fallen
+
+
+class _Loop:
+    """One optimiser with its schedule over a number of epochs."""
+
+    def __init__(
+        self,
+        module: GRUModule,
+        rows: TrainingRows,
+        settings: TrainerSettings,
+        rate: float,
+        n_epochs: int,
+        report: Report,
+    ) -> None:
+        self._module, self._settings, self._rate, self._report = module, settings, rate, report
+        self._inputs, self._targets = torch.from_numpy(rows.inputs), torch.from_numpy(rows.targets)
+        self._random = torch.Generator().manual_seed(settings.seed)
+        self._optimiser = torch.optim.AdamW(
+            module.parameters(), lr=rate, weight_decay=settings.weight_decay, fused=True
+        )
+        self._step = 0
+        self._n_steps = n_epochs * -(-len(rows) // settings.batch_size)
+        self.validation_loss: float | None = None
+
+    def run_epoch(self, epoch: int) -> None:
+        self._module.train()
+        losses = []
+        order = torch.randperm(len(self._inputs), generator=self._random)
+        for batch in torch.split(order, self._settings.batch_size):
+            losses.append(self._learn(self._inputs[batch], self._targets[batch]))
+            if not isfinite(losses[-1]):
+                raise TrainingError(
+                    f"the loss became {losses[-1]} in epoch {epoch}; lower trainer.learning_rate, now "
+                    f"{self._settings.learning_rate}"
+                )
+            self._step += 1
+            self._report(FitProgress(epoch, self._step, self._n_steps, float(np.mean(losses)), self.validation_loss))
+
+    def _learn(self, inputs_BT: Tensor, targets_BT: Tensor) -> float:
+        for group in self._optimiser.param_groups:
+            group["lr"] = self._rate * rate_at(self._step, self._n_steps)
+        longest = int((inputs_BT > 0).sum(dim=1).max())
+        inputs_BT, targets_BT = inputs_BT[:, :longest], targets_BT[:, :longest]
+        place_BT = targets_BT > 0
+        loss = self._loss(self._module(inputs_BT)[place_BT], targets_BT[place_BT])
+        self._optimiser.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]  # torch declares no types here
+        nn.utils.clip_grad_norm_(self._module.parameters(), MAX_GRADIENT_NORM)
+        self._optimiser.step()
+        return loss.item()
+
+    def _loss(self, queries_PD: Tensor, targets_P: Tensor) -> Tensor:
+        vectors, n_negatives = self._module.item_embeddings.weight, self._settings.n_negatives
+        n_items = len(vectors) - 1
+        if n_items <= n_negatives:
+            return full_softmax_loss(queries_PD, targets_P, vectors)
+        negatives = torch.randint(1, n_items + 1, (n_negatives,), generator=self._random)
+        return sampled_softmax_loss(queries_PD, targets_P, vectors, negatives)

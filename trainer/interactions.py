@@ -1,0 +1,59 @@
+"""Interactions as columns: what the trainer works on once the topic has been read."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Self
+
+import numpy as np
+import numpy.typing as npt
+
+from encoders.events import EVENT_BY_CODE, EVENT_TRAITS
+from encoders.protocols import IntArray
+
+BoolArray = npt.NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class Interactions:
+    """Cleaned events with an item, each user's events in the order in which a worker applies them.
+
+    Users and items are codes 0, 1, … into `user_ids` and `item_ids`.
+
+    Shape:
+        - all but the ids: ``(n_events,)``
+    """
+
+    user_ids: list[str]
+    item_ids: list[str]
+    user_codes: IntArray
+    item_codes: IntArray
+    times_ms: IntArray
+    type_codes: IntArray
+    partitions: IntArray
+    """Where each event stands in the topic."""
+    offsets: IntArray
+
+    def __len__(self) -> int:
+        return len(self.user_codes)
+
+    def where(self, mask: BoolArray) -> Self:
+        """The events that the mask is true for, with the same codes. Shape: ``(n_events,)``."""
+        return replace(
+            self,
+            user_codes=self.user_codes[mask],
+            item_codes=self.item_codes[mask],
+            times_ms=self.times_ms[mask],
+            type_codes=self.type_codes[mask],
+            partitions=self.partitions[mask],
+            offsets=self.offsets[mask],
+        )
+
+    @property
+    def weights(self) -> npt.NDArray[np.float64]:
+        """What each event adds to its item's popularity. Shape: ``(n_events,)``."""
+        return _WEIGHT_BY_CODE[self.type_codes]
+
+
+_WEIGHT_BY_CODE = np.zeros(max(EVENT_BY_CODE) + 1)
+_WEIGHT_BY_CODE[list(EVENT_BY_CODE)] = [EVENT_TRAITS[kind].weight for kind in EVENT_BY_CODE.values()]

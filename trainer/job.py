@@ -1,0 +1,208 @@
+"""One training run, from the topic to the announcement."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from encoders.bundle import BundleDraft, IndexRecord, write_bundle
+from encoders.gru import GRUEncoder, GRUModule
+from encoders.protocols import FloatArray, IntArray
+from encoders.records import ModelUpdate
+from encoders.vocabulary import Vocabulary
+from encoders.window import WindowRule
+from index.flat import FlatIndex
+from index.recall import recall_at_k
+from trainer.cleaning import CleaningRules
+from trainer.dataset import cut_windows, training_rows
+from trainer.errors import NothingToTrainError
+from trainer.fit import FitProgress, build_model, fit, refresh
+from trainer.interactions import BoolArray, Interactions
+from trainer.log import Log, read_log
+from trainer.measure import TOP_K, measure, popularity
+from trainer.publish import announce
+from trainer.replay import KafkaSource
+from trainer.report import Report
+from trainer.settings import TrainerSettings
+from trainer.split import Split, split_by_time
+
+RECALL_QUERIES = 1_000
+"""Windows that the index's recall is measured with."""
+
+
+@dataclass(frozen=True)
+class TrainingPlan:
+    """What to train, from what, and where to put it."""
+
+    source: KafkaSource
+    model: str
+    bundles: Path
+    settings: TrainerSettings
+    rules: CleaningRules
+    popularity_half_life: timedelta
+
+    @property
+    def window_rule(self) -> WindowRule:
+        """The rule that windows are cut by."""
+        return self.rules.window_rule
+
+
+@dataclass(frozen=True)
+class TrainingResult:
+    """A published model."""
+
+    update: ModelUpdate
+    log: Log
+    metrics: dict[str, float]
+    """Of the model and, with `popularity_` before the name, of popularity; empty if nothing could be measured."""
+    best_epoch: int
+    seconds: dict[str, float] = field(default_factory=dict)
+    """How long each part of the run took."""
+
+    def to_json(self) -> dict[str, Any]:
+        """All of it, for `--json`."""
+        return {
+            **self.update.model_dump(mode="json", exclude={"metrics"}),
+            "metrics": self.metrics,
+            "n_records": self.log.n_records,
+            "n_events": len(self.log.events),
+            "n_users": len(self.log.events.user_ids),
+            "n_items": len(self.log.events.item_ids),
+            "dropped": dict(self.log.dropped),
+            "trained_through": self.log.read_through,
+            "best_epoch": self.best_epoch,
+            "seconds": self.seconds,
+        }
+
+
+def train(plan: TrainingPlan, report: Report) -> TrainingResult:
+    """Replay, clean, split, fit, measure, let the model see the rest, write the bundle, announce it.
+
+    The figures are those of a model that has seen nothing of the test part and fitted nothing but its
+    number of epochs to the validation part. The published model is the same one after `refresh_epochs`
+    more over all events, so it knows the newest items and should be no worse; a second fit from scratch
+    would double the time.
+
+    Raises:
+        TrainerError: If there is nothing to train on, or a step fails; nothing is announced then.
+        BundleError: If the bundle cannot be written.
+    """
+    torch.set_num_threads(plan.settings.threads)
+    clock = _Clock()
+    log = read_log(plan.source, plan.rules, report)
+    _insist_on_enough(log, plan)
+    events = log.events
+    clock.lap("replay")
+    split = split_by_time(events, plan.settings.validation_fraction, plan.settings.test_fraction)
+    module = build_model(len(events.item_ids), plan.settings)
+    best_epoch = _fit(module, plan, events, split, report)
+    clock.lap("fit")
+    encoder, half_life = GRUEncoder(module), plan.popularity_half_life
+    figures = measure(encoder, encoder.item_vectors, events, split, plan.window_rule, half_life, report)
+    clock.lap("evaluate")
+    report.say("Learning the newest events as well")
+    everything = training_rows(events, plan.window_rule, _numbers(events), np.ones(len(events), dtype=bool))
+    refresh(module, everything, plan.settings, _bar(report, "all events"))
+    clock.lap("refresh")
+    draft = _draft(module, plan, log, figures)
+    reference = write_bundle(plan.bundles, draft, created_at_ms=int(time.time() * 1000))
+    update = announce(plan.source, plan.model, reference, figures)
+    clock.lap("publish")
+    return TrainingResult(update, log, figures, best_epoch, clock.laps)
+
+
+def _insist_on_enough(log: Log, plan: TrainingPlan) -> None:
+    events, needed, topic = log.events, plan.settings.min_events, plan.source.interactions
+    place = f"topic {topic!r} at {plan.source.brokers} has {log.n_records:,} records"
+    dropped = f" (left out: {', '.join(f'{n:,} {why}' for why, n in log.dropped.items())})" if log.dropped else ""
+    if len(events) < needed:
+        raise NothingToTrainError(
+            f"nothing to train on: {place}, {len(events):,} of them usable{dropped}, and at least {needed:,} are "
+            "needed (trainer.min_events); publish interactions, for example with `streamrec replay`"
+        )
+    if len(events.item_ids) < 2:
+        raise NothingToTrainError(
+            f"nothing to train on: {place}, all of one item; there must be events of at least 2 items"
+        )
+    if not (cut_windows(events, plan.window_rule).previous >= 0).any():
+        raise NothingToTrainError(
+            f"nothing to train on: {place}, but no user has a second event; what follows what cannot be learned"
+        )
+
+
+def _numbers(events: Interactions) -> IntArray:
+    """Item number of each event; the vocabulary has the items in the order of their codes."""
+    return events.item_codes + 1
+
+
+def _fit(module: GRUModule, plan: TrainingPlan, events: Interactions, split: Split, report: Report) -> int:
+    """Fit on the train part; returns the best epoch, 0 where there was nothing to fit before the refresh."""
+    known = split.train | split.validation
+    rows = training_rows(events.where(split.train), plan.window_rule, _numbers(events)[split.train], _all(split.train))
+    validation = training_rows(events.where(known), plan.window_rule, _numbers(events)[known], split.validation[known])
+    if not len(rows):
+        return 0
+    report.say(f"Training on the oldest {split.train.mean():.0%} of the events, {rows.n_targets:,} next items")
+    return fit(module, rows, validation, plan.settings, _bar(report, "training"))
+
+
+def _draft(module: GRUModule, plan: TrainingPlan, log: Log, figures: dict[str, float]) -> BundleDraft:
+    events = log.events
+    encoder = GRUEncoder(module)
+    index = FlatIndex.build(encoder.item_vectors)
+    queries = _sample_queries(encoder, plan, events)
+    return BundleDraft(
+        model=plan.model,
+        encoder=encoder,
+        vocabulary=Vocabulary.from_ids(events.item_ids, plan.rules.catalogue),
+        popularity=popularity(events, _numbers(events), len(events.item_ids), plan.popularity_half_life),
+        window_rule=plan.window_rule,
+        index=IndexRecord(
+            kind=index.kind,
+            params=index.params,
+            recall={f"recall@{TOP_K}": recall_at_k(index, encoder.item_vectors, queries, TOP_K)},
+        ),
+        save_index=index.save,
+        metrics=figures,
+        trained_through={plan.source.interactions: log.read_through},
+        items_offsets=log.items_offsets,
+    )
+
+
+def _sample_queries(encoder: GRUEncoder, plan: TrainingPlan, events: Interactions) -> FloatArray:
+    """Query vectors of windows from all over the log."""
+    some = np.linspace(0, len(events) - 1, min(len(events), RECALL_QUERIES)).astype(np.int64)
+    windows = cut_windows(events, plan.window_rule).windows(some, _numbers(events), plan.window_rule.max_len)
+    return encoder.encode(windows)[1]
+
+
+def _all(mask: BoolArray) -> BoolArray:
+    return np.ones(int(mask.sum()), dtype=bool)
+
+
+def _bar(report: Report, name: str) -> Callable[[FitProgress], None]:
+    def show(at: FitProgress) -> None:
+        validation = "" if at.validation_loss is None else f", validation {at.validation_loss:.3f}"
+        report.progress(name, at.step, at.n_steps, f"epoch {at.epoch}, loss {at.loss:.3f}{validation}")
+
+    return show
+
+
+class _Clock:
+    """How long each part took."""
+
+    def __init__(self) -> None:
+        self._since_s = time.monotonic()
+        self.laps: dict[str, float] = {}
+
+    def lap(self, name: str) -> None:
+        now_s = time.monotonic()
+        self.laps[name] = round(now_s - self._since_s, 3)
+        self._since_s = now_s

@@ -1,0 +1,108 @@
+"""What a model is worth beside popularity."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import numpy as np
+
+from encoders.popularity import PopularityRetriever, decayed_counts
+from encoders.protocols import FloatArray, IntArray, SequenceEncoder
+from encoders.retrieval import EncoderRetriever, ItemSearch
+from encoders.window import WindowRule
+from index.flat import FlatIndex
+from trainer.evaluate import answer, ask, metrics
+from trainer.interactions import BoolArray, Interactions
+from trainer.report import Report
+from trainer.split import Split
+
+TOP_K = 10
+
+
+def popularity(events: Interactions, numbers: IntArray, n_items: int, half_life: timedelta) -> FloatArray:
+    """Decayed counts of the events' items. Shape: ``(n_events,)`` to ``(n_items + 1,)``."""
+    return decayed_counts(numbers, events.times_ms / 1000, events.weights, n_items, half_life.total_seconds())
+
+
+def measure(
+    encoder: SequenceEncoder,
+    item_vectors: FloatArray,
+    events: Interactions,
+    split: Split,
+    rule: WindowRule,
+    half_life: timedelta,
+    report: Report,
+) -> dict[str, float]:
+    """Next-item prediction on the test part by a model that was fitted on the train part.
+
+    Popularity is as of the beginning of the test part, so it has seen the validation part, too; an item
+    that only came later is one that the model does not know.
+
+    Args:
+        encoder: The model.
+        item_vectors: Its items, of code 0, 1, … in row 1, 2, …
+        events: The whole log.
+        split: Its parts.
+        rule: How windows are cut.
+        half_life: Of popularity.
+        report: Told how far it is.
+    """
+    n_items = len(events.item_ids)
+    known_items, known_users = np.zeros(n_items, dtype=bool), np.zeros(len(events.user_ids), dtype=bool)
+    known_items[events.item_codes[split.train]] = True
+    known_users[events.user_codes[split.train]] = True
+    if not known_items.any():
+        report.say("Too few events to measure the model on")
+        return {}
+    numbers = np.where(known_items[events.item_codes], events.item_codes + 1, 0)
+    before = ~split.test
+    popular = popularity(events.where(before), events.item_codes[before] + 1, n_items, half_life)
+    index = FlatIndex.build(item_vectors)
+    return compare(encoder, index, popular, events, numbers, split.test, known_users, rule, report)
+
+
+def compare(
+    encoder: SequenceEncoder,
+    index: ItemSearch,
+    popular: FloatArray,
+    events: Interactions,
+    numbers: IntArray,
+    is_test: BoolArray,
+    known_users: BoolArray,
+    rule: WindowRule,
+    report: Report,
+) -> dict[str, float]:
+    """Figures of a model by name and, with `popularity_` before it, of popularity on the same events.
+
+    Args:
+        encoder: The model.
+        index: Its items.
+        popular: Score of each item.
+        events: The whole log.
+        numbers: Item number of each event, 0 where the model does not know the item.
+        is_test: Which events to predict.
+        known_users: For each user code, whether the model learned from them.
+        rule: How windows are cut.
+        report: Told how far it is.
+
+    Returns:
+        Empty if there is nothing to predict.
+
+    Shape:
+        - popular: ``(n_items + 1,)``
+        - numbers, is_test: ``(n_events,)``
+        - known_users: ``(n_users,)``
+    """
+    questions = ask(events, rule, numbers, is_test)
+    if not len(questions):
+        report.say("Too few events to measure the model on: in the newest part, nobody did a second thing")
+        return {}
+    n_items, label = len(popular) - 1, f"evaluating {len(questions):,} next events"
+    retriever = EncoderRetriever(encoder, index)
+    answers = answer(questions, retriever, n_items, TOP_K, lambda done: report.progress(label, done, len(questions)))
+    beside = answer(questions, PopularityRetriever(popular), n_items, TOP_K)
+    return {
+        **metrics(questions, answers, known_users, TOP_K),
+        **{f"popularity_{name}": value for name, value in metrics(questions, beside, known_users, TOP_K).items()},
+        "n_test_events": float(len(questions)),
+    }

@@ -1,0 +1,127 @@
+"""Reads a topic from its oldest record to the end that it had at the start."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from kafka import KafkaConsumer, TopicPartition
+from kafka.consumer.fetcher import ConsumerRecord
+from kafka.errors import KafkaError
+
+from trainer.errors import ReplayError
+
+STALLED_AFTER_S = 30.0
+"""A broker that owes records and sends none for this long is given up."""
+TAIL_PATIENCE_S = 1.0
+"""How long to wait for records after the end that the broker named."""
+CONNECT_TIMEOUT_MS = 10_000
+
+
+@dataclass(frozen=True)
+class KafkaSource:
+    """Where the trainer reads and announces."""
+
+    client_config: Mapping[str, Any]
+    """Addresses and credentials, as kafka-python's clients take them."""
+    interactions: str = "interactions"
+    items: str = "items"
+    model_updates: str = "model-updates"
+
+    @property
+    def brokers(self) -> str:
+        """The addresses, for messages."""
+        return ",".join(self.client_config["bootstrap_servers"])
+
+
+class TopicReader:
+    """Every committed record that a topic holds, once, each partition in the order of offsets.
+
+    Iterating blocks until the end that the topic had when it was opened; records that come meanwhile may
+    be among them. It raises ReplayError when the brokers owe records and send none.
+    """
+
+    def __init__(
+        self, consumer: KafkaConsumer, source: KafkaSource, topic: str, partitions: list[TopicPartition]
+    ) -> None:
+        self._consumer, self._source, self._topic, self._partitions = consumer, source, topic, partitions
+        consumer.assign(partitions)
+        self._begins: dict[TopicPartition, int] = consumer.beginning_offsets(partitions)
+        self._ends: dict[TopicPartition, int] = consumer.end_offsets(partitions)
+        for tp, offset in self._begins.items():
+            consumer.seek(tp, offset)
+
+    @property
+    def n_partitions(self) -> int:
+        """How many partitions the topic has."""
+        return len(self._partitions)
+
+    @property
+    def n_expected(self) -> int:
+        """About how many records there are; aborted and compacted ones count too."""
+        return sum(self._ends.values()) - sum(self._begins.values())
+
+    @property
+    def begins(self) -> dict[int, int]:
+        """By partition, the oldest offset."""
+        return {tp.partition: offset for tp, offset in self._begins.items()}
+
+    def positions(self) -> dict[int, int]:
+        """By partition, the offset after the last record that was read."""
+        return {tp.partition: self._consumer.position(tp) for tp in self._partitions}
+
+    def __iter__(self) -> Iterator[ConsumerRecord]:
+        # A broker may name too low an end (Tansu: where the last batch begins). So what a partition's first fetch
+        # says of its end counts too, if the records up to there do come; those of an open transaction do not.
+        consumer = self._consumer
+        goals = {tp: end for tp, end in self._ends.items() if end > self._begins[tp]}
+        unfetched = set(goals)
+        moved_s = time.monotonic()
+        while behind := [tp for tp, goal in goals.items() if consumer.position(tp) < goal]:
+            found = consumer.poll(timeout_ms=200)
+            idle_s = time.monotonic() - moved_s
+            if found:
+                moved_s = time.monotonic()
+            elif idle_s > TAIL_PATIENCE_S and all(consumer.position(tp) >= self._ends[tp] for tp in behind):
+                return
+            elif idle_s > STALLED_AFTER_S:
+                raise ReplayError(
+                    f"{self._source.brokers} has sent nothing more of topic {self._topic!r} for "
+                    f"{STALLED_AFTER_S:.0f} s, although it has more records; see that the brokers run, then try again"
+                )
+            for tp in found.keys() & unfetched:
+                unfetched.remove(tp)
+                goals[tp] = max(goals[tp], consumer.highwater(tp) or 0)
+            for records in found.values():
+                yield from records
+
+
+@contextmanager
+def open_topic(source: KafkaSource, topic: str) -> Iterator[TopicReader]:
+    """A topic to be read, without a group; nothing is committed.
+
+    Raises:
+        ReplayError: If the topic does not exist or the brokers do not answer, here or while it is read.
+    """
+    try:
+        consumer = KafkaConsumer(
+            **source.client_config,
+            isolation_level="read_committed",
+            enable_auto_commit=False,
+            allow_auto_create_topics=False,
+            auto_offset_reset="earliest",
+            bootstrap_timeout_ms=CONNECT_TIMEOUT_MS,
+            max_poll_records=5_000,
+        )
+        with closing(consumer):
+            partitions = consumer.partitions_for_topic(topic)
+            if not partitions:
+                raise ReplayError(
+                    f"topic {topic!r} does not exist at {source.brokers}; make it with `streamrec topics create`"
+                )
+            yield TopicReader(consumer, source, topic, [TopicPartition(topic, p) for p in sorted(partitions)])
+    except KafkaError as error:
+        raise ReplayError(f"topic {topic!r} cannot be read from {source.brokers}: {error}") from error
