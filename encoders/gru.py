@@ -82,13 +82,18 @@ class GRUEncoder:
         """Rebuild an encoder from what `config`, `weights` and `item_vectors` gave.
 
         Raises:
-            ValueError: If the configuration is not one of a GRU.
+            ValueError: If the configuration is not one of a GRU, or of other item vectors.
             RuntimeError: If a weight is missing, unknown or of another shape than the configuration says.
         """
-        with torch.device("meta"):
-            module = GRUModule(len(item_vectors) - 1, GRUConfig.model_validate(config))
+        # Made without items: on the device "meta", the other way to skip initial values, torch imports SymPy first,
+        # two seconds of CPU.
+        module = GRUModule(0, GRUConfig.model_validate(config))
+        if item_vectors.shape[1] != module.config.embedding_dim:
+            raise ValueError(f"item vectors of {item_vectors.shape[1]} dimensions, not {module.config.embedding_dim}")
+        vectors = torch.from_numpy(item_vectors)
+        module.item_embeddings = nn.Embedding(len(vectors), vectors.shape[1], PADDING_ITEM, _weight=vectors)
         tensors = {name: torch.from_numpy(array) for name, array in weights.items()}
-        module.load_state_dict({**tensors, EMBEDDINGS: torch.from_numpy(item_vectors)}, assign=True)
+        module.load_state_dict({**tensors, EMBEDDINGS: vectors}, assign=True)
         return cls(module)
 
     @property
