@@ -68,7 +68,8 @@ def demo(
     from trainer.datasets import read_dataset
     from trainer.movielens import fetch_movielens_100k
 
-    signal.signal(signal.SIGTERM, _interrupt)
+    for ending in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(ending, _interrupt)
     console = Console()
     dataset = read_dataset(data or fetch_movielens_100k(lambda text: console.print(text, highlight=False)))
     console.print(
@@ -77,22 +78,23 @@ def demo(
         highlight=False,
     )
     directory = Path(tempfile.mkdtemp(prefix="streamrec-demo-"))
-    finished = False
+    worth_keeping = True
     try:
         with Stage(console, directory, top_n) as stage:
-            summary = run_demo(stage, dataset, rate)
-            finished = not _report(summary, console, json_file)
+            problems = _report(run_demo(stage, dataset, rate), console, json_file)
+            worth_keeping = bool(problems)
             if keep:
                 _keep(stage, dataset.events.user_ids[-1])
     except KeyboardInterrupt:
+        worth_keeping = False
         console.print("\nstopped; nothing is left running")
         raise typer.Exit(130) from None
     finally:
-        if finished:
-            shutil.rmtree(directory, ignore_errors=True)
+        if worth_keeping:
+            console.print(f"logs and models are kept in {directory}", highlight=False, soft_wrap=True)
         else:
-            console.print(f"logs and models are kept in {directory}", highlight=False)
-    if not finished:
+            shutil.rmtree(directory, ignore_errors=True)
+    if problems:
         raise typer.Exit(1)
 
 

@@ -62,7 +62,7 @@ class LiveView:
 
     def say(self, text: str) -> None:
         """Print a line that stays, above the picture, and show it as what is going on."""
-        self._status = text
+        self._status = text.strip()
         self._console.print(text, highlight=False, soft_wrap=True)
 
     def refresh(self) -> None:

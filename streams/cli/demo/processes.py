@@ -14,9 +14,6 @@ from typing import Any, Self
 
 from streams.processes import Guard, end_process
 
-PATIENT_NICENESS = 5
-"""Of the second training, so that it takes the time that serving leaves."""
-
 
 @dataclass
 class Child:
@@ -140,8 +137,3 @@ class Children:
                 output.close()
         self._guard.watch(process.pid)
         return process
-
-
-def be_patient(child: Child) -> None:
-    """Let a process take only the time that others leave."""
-    os.setpriority(os.PRIO_PROCESS, child.process.pid, PATIENT_NICENESS)

@@ -10,7 +10,6 @@ from math import inf
 from encoders.records import Interaction
 from streams.cli.demo.live import LiveView
 from streams.cli.demo.pace import stretched_rate
-from streams.cli.demo.processes import be_patient
 from streams.cli.demo.score import Phase, Span
 from streams.cli.demo.stage import Stage
 from streams.cli.demo.traffic import Feed
@@ -82,7 +81,6 @@ class Replay:
         self.view.say("\n5. Half-way: train again on everything so far and swap the model, while events flow")
         began_s = time.monotonic()
         trainer = self.stage.children.trainer("the second trainer", log=self.stage.logs / "second-training.log")
-        be_patient(trainer)
 
         def tick() -> None:
             self._stretch(TRAINING_SHARE, began_s + TRAINING_SLACK * first_train_s)

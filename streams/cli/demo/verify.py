@@ -104,12 +104,14 @@ def _logged(record: ConsumerRecord) -> LoggedEvent:
 
 
 def describe_model(update: ModelUpdate) -> str:
-    """A model's version and metrics, for the reader.
+    """A model's version and what it is worth, for the reader.
 
     Example:
-        >>> describe_model(
-        ...     ModelUpdate(model="gru", version="v1", uri="b", manifest_sha256="0" * 64, metrics={"recall@10": 0.1})
-        ... )
-        'v1, recall@10 0.1000'
+        >>> metrics = {"recall@10": 0.2, "popularity_recall@10": 0.08}
+        >>> describe_model(ModelUpdate(model="gru", version="v1", uri="b", manifest_sha256="0" * 64, metrics=metrics))
+        'v1, recall@10 0.2000 (popularity 0.0800)'
     """
-    return ", ".join([update.version, *(f"{name} {value:.4f}" for name, value in update.metrics.items())])
+    recall, popular = update.metrics.get("recall@10"), update.metrics.get("popularity_recall@10")
+    if recall is None or popular is None:
+        return update.version
+    return f"{update.version}, recall@10 {recall:.4f} (popularity {popular:.4f})"
