@@ -121,8 +121,6 @@ class BatchWorker:
         self.store, self.rules, self.metrics = store, rules, metrics
         self._producer, self._serving, self._now_ms, self._sleep = producer, serving, now_ms, sleep
         self.partitions: dict[int, OwnedPartition] = {}
-        self._overtaken: dict[int, int] = {}
-        """Where a partition was overtaken last. At the same position again there is no other worker to blame."""
 
     async def acquire(self, partition: int, log: LogBounds) -> OwnedPartition:
         """Take a partition; its `position` is where the caller must read on.
@@ -170,13 +168,12 @@ class BatchWorker:
         except RevokedError:
             return Handled.STALE
         except OvertakenError as error:
-            if self._overtaken.get(batch.partition) == owned.position:
+            if await self._is_current(batch, owned):
                 raise StateMismatchError(
                     f"the state of {self.rules.topics.interactions!r}, partition {batch.partition}, contradicts itself:"
                     f" {error}. Redis has lost some keys and kept others (is its maxmemory-policy noeviction?)."
                     " `streamrec state reset` drops the rest and the workers rebuild the state from the log."
                 ) from error
-            self._overtaken[batch.partition] = owned.position
             logger.warning("partition %d: %s; taking it anew", batch.partition, error)
             self.metrics.batches_refused.labels("overtaken").inc()
         else:
@@ -190,6 +187,17 @@ class BatchWorker:
         if self.partitions.get(batch.partition) is owned:
             self.release([batch.partition])
         return Handled.LOST
+
+    async def _is_current(self, batch: RecordBatch, owned: OwnedPartition) -> bool:
+        """Whether the store still has this worker for the owner and its position for the state's end."""
+        nothing = Changes(owned.position, owned.position)
+        try:
+            answer = await self._wait_for(
+                "Redis", batch, owned, lambda: self.store.apply(batch.partition, owned.ownership.token, nothing)
+            )
+        except RevokedError:
+            return False
+        return answer is Applied.DONE
 
     async def _apply(self, batch: RecordBatch, owned: OwnedPartition) -> Applied:
         rules, stage = self.rules, self.metrics.stage

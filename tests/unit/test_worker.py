@@ -374,6 +374,20 @@ async def test_a_session_ahead_of_the_batch_is_never_built_upon(bench: Bench, st
     assert bench.producer.lists() == []
 
 
+async def test_a_session_ahead_of_the_state_that_nobody_else_wrote_is_a_contradiction(
+    bench: Bench, store: FaultyStore
+) -> None:
+    """As where Redis evicted keys: going on would count events twice."""
+    await bench.worker.handle(batch(records([click(item=i) for i in "12"])))
+    store.partitions[0].position = 1
+    await bench.acquire()
+    with pytest.raises(
+        StateMismatchError, match=r"contradicts itself: a session holds offset 1.*streamrec state reset"
+    ):
+        await bench.worker.handle(batch([record(1, click(item="2"))]))
+    assert store.partitions[0].counters["events"] == 2
+
+
 async def test_a_release_forgets_the_sessions(bench: Bench, store: FaultyStore) -> None:
     await bench.worker.handle(batch([record(0, click())]))
     bench.worker.release([0])
