@@ -15,12 +15,14 @@ from streams.items import ItemCatalogue
 from streams.topics import partition_count
 
 if TYPE_CHECKING:
-    from kafka import KafkaConsumer
+    from kafka import KafkaConsumer, TopicPartition
     from kafka.consumer.fetcher import ConsumerRecord
 
     from streams.settings import KafkaSettings
 
 STALLED_AFTER_S = 30.0
+TAIL_PATIENCE_S = 2.0
+"""How long records may take that the broker's last answer tells of; those of an open transaction never come."""
 
 
 def open_consumer(settings: KafkaSettings, topics: Sequence[str], *, from_start: bool) -> KafkaConsumer:
@@ -71,17 +73,26 @@ def read_topic(settings: KafkaSettings, topic: str) -> Iterator[ConsumerRecord]:
         DependencyError: If the broker cannot be reached or stops answering on the way.
     """
     with closing(open_consumer(settings, [topic], from_start=True)) as consumer:
-        unread = consumer.end_offsets(consumer.assignment())
+        ends = consumer.end_offsets(consumer.assignment())
+        goals = dict(ends)
+        fetched: set[TopicPartition] = set()
         moved_s = time.monotonic()
-        while unread := {place: end for place, end in unread.items() if consumer.position(place) < end}:
+        while unread := [place for place, goal in goals.items() if consumer.position(place) < goal]:
             records = consumer.poll(timeout_ms=500)
+            idle_s = time.monotonic() - moved_s
             if records:
                 moved_s = time.monotonic()
-            elif time.monotonic() - moved_s > STALLED_AFTER_S:
+            elif idle_s > TAIL_PATIENCE_S and all(consumer.position(place) >= ends[place] for place in unread):
+                return
+            elif idle_s > STALLED_AFTER_S:
                 raise DependencyError(
                     f"topic {topic!r} has more records, but {settings.brokers} has sent none for"
                     f" {STALLED_AFTER_S:.0f} s; see that the brokers run, then try again"
                 )
+            # Tansu names the beginning of the last batch as the end; the first fetch tells where that batch ends.
+            for place in records.keys() - fetched:
+                goals[place] = max(goals[place], consumer.highwater(place) or 0)
+            fetched |= records.keys()
             for place, found in records.items():
                 if place in unread:
                     yield from found
