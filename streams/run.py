@@ -12,6 +12,7 @@ import torch
 
 from streams.app import StreamWorker, WorkerConfig
 from streams.preflight import inspect_kafka, inspect_redis
+from streams.quiet import say_once
 
 _QUIET = ("aiokafka", "faust", "mode", "kafka")
 """Libraries whose everyday news is of no interest to an operator."""
@@ -38,6 +39,7 @@ def run_worker(config: WorkerConfig, loglevel: str) -> None:
         service._mundane_level = logging.DEBUG  # how loud "Starting..." is, read from the class at construction
     for name in _QUIET:
         logging.getLogger(name).setLevel(max(level, logging.WARNING))
+    say_once("aiokafka")
     try:
         worker.execute_from_commandline()
     finally:
