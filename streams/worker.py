@@ -121,6 +121,8 @@ class BatchWorker:
         self.store, self.rules, self.metrics = store, rules, metrics
         self._producer, self._serving, self._now_ms, self._sleep = producer, serving, now_ms, sleep
         self.partitions: dict[int, OwnedPartition] = {}
+        self._suspected: set[int] = set()
+        """Partitions whose state seemed to contradict itself when it was last looked at."""
 
     async def acquire(self, partition: int, log: LogBounds) -> OwnedPartition:
         """Take a partition; its `position` is where the caller must read on.
@@ -168,7 +170,12 @@ class BatchWorker:
         except RevokedError:
             return Handled.STALE
         except OvertakenError as error:
-            if await self._is_current(batch, owned):
+            if not await self._is_current(batch, owned):
+                self._suspected.discard(batch.partition)
+            elif batch.partition not in self._suspected:
+                # A store that fell back since the session was read looks the same; then it will be right next time.
+                self._suspected.add(batch.partition)
+            else:
                 raise StateMismatchError(
                     f"the state of {self.rules.topics.interactions!r}, partition {batch.partition}, contradicts itself:"
                     f" {error}. Redis has lost some keys and kept others (is its maxmemory-policy noeviction?)."
@@ -178,6 +185,7 @@ class BatchWorker:
             self.metrics.batches_refused.labels("overtaken").inc()
         else:
             if applied in (Applied.OK, Applied.DONE):
+                self._suspected.discard(batch.partition)
                 return Handled.DONE
             logger.warning(
                 "partition %d: offsets %d to %d were %s by the store; taking it anew",
