@@ -99,6 +99,12 @@ def train(plan: TrainingPlan, report: Report) -> TrainingResult:
     log = read_log(plan.source, plan.rules, report)
     _insist_on_enough(log, plan)
     events = log.events
+    everything = training_rows(events, plan.window_rule, _numbers(events), np.ones(len(events), dtype=bool))
+    if not len(everything):
+        raise NothingToTrainError(
+            f"nothing to train on: no user in topic {plan.source.interactions!r} has events of two items one after "
+            "the other, so what follows what cannot be learned"
+        )
     clock.lap("replay")
     split = split_by_time(events, plan.settings.validation_fraction, plan.settings.test_fraction)
     module = build_model(len(events.item_ids), plan.settings)
@@ -108,7 +114,6 @@ def train(plan: TrainingPlan, report: Report) -> TrainingResult:
     figures = measure(encoder, encoder.item_vectors, events, split, plan.window_rule, half_life, report)
     clock.lap("evaluate")
     report.say("Learning the newest events as well")
-    everything = training_rows(events, plan.window_rule, _numbers(events), np.ones(len(events), dtype=bool))
     refresh(module, everything, plan.settings, _bar(report, "all events"))
     clock.lap("refresh")
     draft = _draft(module, plan, log, figures)
@@ -130,10 +135,6 @@ def _insist_on_enough(log: Log, plan: TrainingPlan) -> None:
     if len(events.item_ids) < 2:
         raise NothingToTrainError(
             f"nothing to train on: {place}, all of one item; there must be events of at least 2 items"
-        )
-    if not (cut_windows(events, plan.window_rule).previous >= 0).any():
-        raise NothingToTrainError(
-            f"nothing to train on: {place}, but no user has a second event; what follows what cannot be learned"
         )
 
 

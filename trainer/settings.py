@@ -25,7 +25,7 @@ class TrainerSettings(BaseModel):
     embedding_dim: int = Field(default=64, ge=1)
     hidden_dim: int = Field(default=128, ge=1)
     dropout: float = Field(default=0.3, ge=0, lt=1)
-    max_epochs: int = Field(default=5, ge=1)
+    max_epochs: int = Field(default=4, ge=1)
     """Most passes over the training part; the learning rate falls to nearly nothing over them."""
     patience: int = Field(default=1, ge=1)
     """Stop after this many passes that did not better the loss on the validation part."""
@@ -35,7 +35,7 @@ class TrainerSettings(BaseModel):
     """Learning rate of these passes, relative to `learning_rate`."""
     batch_size: int = Field(default=32, ge=1)
     """Windows in one step."""
-    learning_rate: float = Field(default=0.01, gt=0)
+    learning_rate: float = Field(default=0.015, gt=0)
     weight_decay: float = Field(default=0.01, ge=0)
     n_negatives: int = Field(default=4096, ge=1)
     """Items that each target is compared with; a catalogue of no more items is compared whole."""

@@ -1,0 +1,85 @@
+"""The windows that the trainer cuts are those that a worker keeps, whatever the log."""
+
+from __future__ import annotations
+
+import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
+
+from encoders.events import EVENT_TRAITS, EventType
+from encoders.window import Entry, Window, WindowRule, extend, window_start
+from tests.logs import CLICK, make_log
+from trainer.dataset import cut_windows, training_rows
+
+IMPRESSION = EVENT_TRAITS[EventType.IMPRESSION].code
+
+rules = st.builds(
+    WindowRule,
+    max_len=st.integers(2, 7),
+    repeats=st.sampled_from(["collapse", "keep"]),
+    session_gap_s=st.none() | st.integers(1, 20),
+)
+logs = st.lists(
+    st.tuples(st.integers(0, 3), st.integers(0, 5), st.integers(0, 60), st.sampled_from([CLICK, CLICK, IMPRESSION])),
+    max_size=60,
+).map(make_log)
+
+
+def windows_of_a_worker(log, rule: WindowRule) -> list[list[int]]:
+    """Item codes in the user's window after each event, kept event by event."""
+    windows: dict[int, Window] = {}
+    after = []
+    for user, item, time_ms, code in zip(log.user_codes, log.item_codes, log.times_ms, log.type_codes, strict=True):
+        window = windows.setdefault(int(user), Window())
+        extend(window, Entry(int(item), int(time_ms) // 1000, int(code)), rule)
+        after.append(window.item_hashes.copy())
+    return after
+
+
+@given(logs, rules)
+def test_windows_are_those_that_extend_keeps(log, rule: WindowRule) -> None:
+    cut = cut_windows(log, rule).windows(np.arange(len(log)), log.item_codes + 1, rule.max_len)
+    kept = [[0] * (rule.max_len - len(w)) + [item + 1 for item in w] for w in windows_of_a_worker(log, rule)]
+    assert cut.tolist() == kept
+
+
+@given(logs, rules)
+def test_every_target_is_trained_on_once_after_the_window_a_worker_held(log, rule: WindowRule) -> None:
+    rows = training_rows(log, rule, log.item_codes + 1, np.ones(len(log), dtype=bool))
+    trained = sorted(
+        (tuple(inputs[: place + 1]), int(targets[place]))
+        for inputs, targets in zip(rows.inputs.tolist(), rows.targets.tolist(), strict=True)
+        for place in np.flatnonzero(targets)
+    )
+    windows: dict[int, Window] = {}
+    served = []
+    for user, item, time_ms, code in zip(log.user_codes, log.item_codes, log.times_ms, log.type_codes, strict=True):
+        window = windows.setdefault(int(user), Window())
+        before = window.copy()
+        extend(window, Entry(int(item), int(time_ms) // 1000, int(code)), rule)
+        if len(before) and vars_of(window) != vars_of(before):
+            served.append((tuple(i + 1 for i in before.item_hashes), int(item) + 1))
+    assert trained == sorted(served)
+
+
+def vars_of(window: Window) -> tuple[list[int], list[int], list[int]]:
+    return window.item_hashes, window.times_s, window.type_codes
+
+
+@given(logs, rules, st.sets(st.integers(0, 5)))
+def test_an_unknown_item_is_neither_input_nor_target(log, rule: WindowRule, unknown: set[int]) -> None:
+    numbers = np.where(np.isin(log.item_codes, list(unknown)), 0, log.item_codes + 1)
+    rows = training_rows(log, rule, numbers, np.ones(len(log), dtype=bool))
+    for inputs, targets in zip(rows.inputs, rows.targets, strict=True):
+        n = np.count_nonzero(inputs)
+        assert inputs[:n].all()
+        assert not inputs[n:].any()
+        assert not targets[n:].any()
+        assert not {int(i) - 1 for i in (*inputs[:n], *targets[targets > 0])} & unknown
+
+
+@given(st.integers(1, 60), st.integers(2, 9))
+def test_without_gaps_and_repeats_windows_begin_where_the_closed_form_says(n: int, max_len: int) -> None:
+    log = make_log([(0, i, i) for i in range(n)])
+    starts = cut_windows(log, WindowRule(max_len=max_len)).starts
+    assert starts.tolist() == window_start(np.arange(1, n + 1), max_len).tolist()

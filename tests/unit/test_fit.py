@@ -1,0 +1,94 @@
+"""The training loop, on a world whose rule is easy: item n is followed by item n + 1."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from encoders.gru import GRUEncoder
+from encoders.window import WindowRule
+from tests.logs import make_log
+from trainer.dataset import TrainingRows, training_rows
+from trainer.errors import TrainingError
+from trainer.fit import FitProgress, build_model, fit, mean_loss, refresh
+from trainer.settings import TrainerSettings
+
+N_ITEMS = 12
+SETTINGS = TrainerSettings(
+    embedding_dim=16, hidden_dim=16, max_epochs=12, batch_size=8, learning_rate=0.03, dropout=0.0
+)
+
+
+def quiet(progress: FitProgress) -> None:
+    pass
+
+
+@pytest.fixture(scope="module")
+def rows() -> TrainingRows:
+    rng = np.random.default_rng(0)
+    log = make_log([(u, (s + i) % N_ITEMS, i) for u, s in enumerate(rng.integers(0, N_ITEMS, 80)) for i in range(6)])
+    return training_rows(log, WindowRule(max_len=6), log.item_codes + 1, np.ones(len(log), dtype=bool))
+
+
+@pytest.mark.parametrize("n_negatives", [4096, 6])
+def test_what_follows_what_is_learned(rows: TrainingRows, n_negatives: int) -> None:
+    settings = SETTINGS.model_copy(update={"n_negatives": n_negatives})
+    module = build_model(N_ITEMS, settings)
+    fit(module, rows, None, settings, quiet)
+    encoder = GRUEncoder(module)
+    _, queries = encoder.encode(np.arange(1, N_ITEMS + 1)[:, None])
+    best = (queries @ encoder.item_vectors.T)[:, 1:].argmax(axis=1) + 1
+    assert best.tolist() == [*range(2, N_ITEMS + 1), 1]
+
+
+def test_padding_keeps_the_zero_vector(rows: TrainingRows) -> None:
+    module = build_model(N_ITEMS, SETTINGS)
+    fit(module, rows, None, SETTINGS, quiet)
+    assert not module.item_embeddings.weight[0].any()
+
+
+def test_the_same_seed_gives_the_same_weights_and_another_one_others(rows: TrainingRows) -> None:
+    def weights(seed: int) -> torch.Tensor:
+        settings = SETTINGS.model_copy(update={"seed": seed, "max_epochs": 2, "dropout": 0.3})
+        module = build_model(N_ITEMS, settings)
+        fit(module, rows, None, settings, quiet)
+        return module.item_embeddings.weight.detach().clone()
+
+    assert weights(1).equal(weights(1))
+    assert not weights(1).equal(weights(2))
+
+
+def test_the_fit_stops_when_validation_gets_no_better_and_keeps_its_best_weights(rows: TrainingRows) -> None:
+    backwards = TrainingRows(rows.inputs, np.where(rows.targets > 0, (rows.targets - 3) % N_ITEMS + 1, 0))
+    module = build_model(N_ITEMS, SETTINGS)
+    seen: list[FitProgress] = []
+    best = fit(module, rows, backwards, SETTINGS, seen.append)
+    assert seen[-1].epoch == best + SETTINGS.patience < SETTINGS.max_epochs
+    loss_after_best = seen[-1].validation_loss  # reported during the epoch that came after it
+    assert mean_loss(module, backwards) == pytest.approx(loss_after_best)
+
+
+def test_progress_counts_every_step(rows: TrainingRows) -> None:
+    seen: list[FitProgress] = []
+    settings = SETTINGS.model_copy(update={"max_epochs": 2})
+    fit(build_model(N_ITEMS, settings), rows, None, settings, seen.append)
+    steps_an_epoch = -(-len(rows) // settings.batch_size)
+    assert [p.step for p in seen] == list(range(1, 2 * steps_an_epoch + 1))
+    assert {p.n_steps for p in seen} == {2 * steps_an_epoch}
+
+
+def test_refresh_learns_from_where_the_fit_ended(rows: TrainingRows) -> None:
+    module = build_model(N_ITEMS, SETTINGS)
+    fit(module, rows, None, SETTINGS.model_copy(update={"max_epochs": 2}), quiet)
+    before = mean_loss(module, rows)
+    refresh(module, rows, SETTINGS, quiet)
+    assert mean_loss(module, rows) < before
+
+
+def test_a_loss_that_is_no_number_ends_the_fit(rows: TrainingRows) -> None:
+    module = build_model(N_ITEMS, SETTINGS)
+    with torch.no_grad():
+        module.project.weight.fill_(torch.nan)
+    with pytest.raises(TrainingError, match=r"lower trainer\.learning_rate"):
+        fit(module, rows, None, SETTINGS, quiet)
