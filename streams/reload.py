@@ -195,7 +195,8 @@ class Reloader(Service):
         except Exception as error:  # whatever a bundle makes torch or FAISS raise, the running model goes on
             if not isinstance(error, BundleError):
                 log.exception("loading model %s failed in an unforeseen way", reference.version)
-            self._refuse(reference, str(error) or type(error).__name__)
+            # In one line: torch and FAISS explain themselves in several.
+            self._refuse(reference, " ".join(str(error).split()) or type(error).__name__)
         else:
             if model is None:
                 self._abandon(reference)
