@@ -7,6 +7,7 @@ import shutil
 from collections.abc import Callable
 from hashlib import sha256
 from pathlib import Path
+from random import Random
 
 import numpy as np
 import torch
@@ -23,14 +24,22 @@ RULE = WindowRule(max_len=10)
 MANIFEST, WEIGHTS, VECTORS, INDEX = "manifest.json", "weights.safetensors", "item_vectors.safetensors", "index.faiss"
 
 
-def write_model(directory: Path, seed: int = 0, n_items: int = 40, rule: WindowRule = RULE) -> BundleReference:
-    """An untrained GRU over items "1" … as a whole bundle; another seed gives another version."""
+def write_model(
+    directory: Path, seed: int = 0, n_items: int = 40, rule: WindowRule = RULE, permuted: bool = False
+) -> BundleReference:
+    """An untrained GRU over items "1" … as a whole bundle; another seed gives another version.
+
+    Item "1" has number 1 and so on, unless the numbers are permuted, each seed in its own way.
+    """
+    item_ids = [str(number) for number in range(1, n_items + 1)]
+    if permuted:
+        Random(seed).shuffle(item_ids)
     torch.manual_seed(seed)
     encoder = GRUEncoder(GRUModule(n_items, GRUConfig(embedding_dim=8, hidden_dim=6)))
     draft = BundleDraft(
         model="gru",
         encoder=encoder,
-        vocabulary=Vocabulary.from_ids([str(number) for number in range(1, n_items + 1)]),
+        vocabulary=Vocabulary.from_ids(item_ids),
         popularity=np.zeros(n_items + 1, dtype=np.float32),
         window_rule=rule,
         index=IndexRecord(kind=FlatIndex.kind),
