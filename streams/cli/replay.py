@@ -53,7 +53,9 @@ def replay(
     settings = load_settings(config, sets)
     topics = settings.kafka.topics
     console = Console()
-    dataset = read_dataset(data or fetch_movielens_100k(lambda text: console.print(text, highlight=False)))
+    dataset = read_dataset(
+        data or fetch_movielens_100k(lambda text: console.print(text, highlight=False, soft_wrap=True))
+    )
     for reason, n in dataset.skipped.items():
         console.print(f"left out {n:,} rows: {reason}", highlight=False)
     producer = open_producer(settings.kafka, bulk=rate is None)

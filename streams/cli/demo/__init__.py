@@ -71,7 +71,9 @@ def demo(
     for ending in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(ending, _interrupt)
     console = Console()
-    dataset = read_dataset(data or fetch_movielens_100k(lambda text: console.print(text, highlight=False)))
+    dataset = read_dataset(
+        data or fetch_movielens_100k(lambda text: console.print(text, highlight=False, soft_wrap=True))
+    )
     console.print(
         f"{dataset.name} ({dataset.layout}): {len(dataset.events):,} events, {len(dataset.items):,} items,"
         f" {len(dataset.users):,} profiles",
