@@ -51,9 +51,13 @@ def demo(
 ) -> None:
     """See all of streamrec at work on MovieLens: clicks in, lists out, a model swapped, a worker killed.
 
-    1. publish the first 80 % of the events by time; 2. train a model on them; 3. start two workers; 4. replay the
-    rest and watch the lists come; 5. half-way, train again and swap the model while events flow; 6. kill a worker
-    while events flow; 7. compare everything with the log and sum up.
+    1. publish the first 80 % of the events by time
+    2. train a model on them
+    3. start two workers
+    4. replay the rest and watch the lists come
+    5. half-way, train again and swap the model while events flow
+    6. kill a worker while events flow
+    7. compare everything with the log and sum up
 
     Needs no servers: a broker and Valkey are started on free ports and stopped at the end. Takes about 3 minutes.
     Exits 0 only if no event was lost, every session is what the log amounts to, and both models answered.
