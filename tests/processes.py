@@ -13,9 +13,10 @@ import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
+from itertools import takewhile
 from pathlib import Path
 from random import Random
-from threading import Thread
+from threading import Event, Thread
 from types import TracebackType
 from typing import Any, NamedTuple, Self, TypeVar
 
@@ -291,24 +292,29 @@ def publish_interactions(kafka: KafkaSettings, interactions: Iterable[Interactio
 
 
 @contextmanager
-def publishing(kafka: KafkaSettings, interactions: Sequence[Interaction], rate: float) -> Iterator[Thread]:
-    """Publish events at a pace while the body runs, and wait for the last one afterwards.
+def publishing(kafka: KafkaSettings, interactions: Iterable[Interaction], rate: float) -> Iterator[None]:
+    """Publish events at a pace for as long as the body runs: whatever happens there happens in mid-stream.
 
-    The thread is alive as long as there are events to publish.
+    Args:
+        kafka: Where to.
+        interactions: More than the body can need; what is left over is not published.
+        rate: Events a second.
     """
+    over = Event()
     failures: list[Exception] = []
 
     def run() -> None:
         try:
-            publish_interactions(kafka, interactions, rate)
-        except Exception as error:  # for the thread that waits
+            publish_interactions(kafka, takewhile(lambda _: not over.is_set(), interactions), rate)
+        except Exception as error:  # raised again where it is waited for
             failures.append(error)
 
     thread = Thread(target=run)
     thread.start()
     try:
-        yield thread
+        yield
     finally:
+        over.set()
         thread.join()
     if failures:
         raise failures[0]

@@ -61,8 +61,8 @@ def test_broker_that_stands_still_in_mid_stream_is_waited_for(stack: EmbeddedSta
     with Deployment(kafka, stack.redis, tmp_path, worker=BATCH) as deployment:
         model = deployment.serve()
         worker = deployment.worker().wait_ready()
-        with publishing(kafka, clicks(1500), rate=500):
-            wait_applied(deployment.settings, 200)
+        with publishing(kafka, clicks(50_000), rate=200):
+            wait_applied(deployment.settings, 100)
             stack.broker_process.send_signal(signal.SIGSTOP)
             worker.wait_log(f"Kafka at {kafka.brokers} does not answer")
             stack.broker_process.send_signal(signal.SIGCONT)
@@ -76,8 +76,8 @@ def test_broker_killed_and_restarted_in_mid_stream_is_waited_for(
 ) -> None:
     model = on_real_kafka.serve()
     worker = on_real_kafka.worker().wait_ready()
-    with publishing(on_real_kafka.kafka, clicks(1500), rate=500):
-        wait_applied(on_real_kafka.settings, 200)
+    with publishing(on_real_kafka.kafka, clicks(50_000), rate=200):
+        wait_applied(on_real_kafka.settings, 100)
         real_kafka.kill()
         worker.wait_log(f"Kafka at {real_kafka.brokers} does not answer")
         real_kafka.start()

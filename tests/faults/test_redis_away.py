@@ -57,10 +57,9 @@ def test_worker_waits_with_its_partitions_until_redis_is_there(with_valkey: Depl
 def test_redis_that_stands_still_in_mid_stream_is_waited_for(with_valkey: Deployment, valkey: Valkey) -> None:
     model = with_valkey.serve()
     worker = with_valkey.worker().wait_ready()
-    with publishing(with_valkey.kafka, clicks(1000), rate=500):
+    with publishing(with_valkey.kafka, clicks(50_000), rate=400):
         wait_applied(with_valkey.settings, 100)
         valkey.pause()
-        publish_interactions(with_valkey.kafka, clicks(200, seed=1))
         worker.wait_log(WAITING)
         valkey.resume()
         worker.wait_log(GOING_ON)
@@ -70,10 +69,9 @@ def test_redis_that_stands_still_in_mid_stream_is_waited_for(with_valkey: Deploy
 def test_redis_killed_and_restarted_in_mid_stream_is_waited_for(with_valkey: Deployment, valkey: Valkey) -> None:
     model = with_valkey.serve()
     worker = with_valkey.worker().wait_ready()
-    with publishing(with_valkey.kafka, clicks(1000), rate=500):
+    with publishing(with_valkey.kafka, clicks(50_000), rate=400):
         wait_applied(with_valkey.settings, 100)
         valkey.kill()
-        publish_interactions(with_valkey.kafka, clicks(200, seed=1))
         worker.wait_log(WAITING)
         valkey.start()
         worker.wait_log(GOING_ON)
@@ -91,18 +89,17 @@ def test_lost_answers_of_the_script_count_nothing_twice(deployment: Deployment) 
 def test_redis_back_without_its_last_second_is_brought_up_to_date(with_valkey: Deployment, valkey: Valkey) -> None:
     model = with_valkey.serve()
     worker = with_valkey.worker().wait_ready()
-    with publishing(with_valkey.kafka, clicks(1000), rate=500):
+    with publishing(with_valkey.kafka, clicks(50_000), rate=400):
         wait_applied(with_valkey.settings, 200)
         saved = shutil.copytree(valkey.data, valkey.data.with_name("saved"))
         saved_until = sum(applied(with_valkey.settings).values())
-        publish_interactions(with_valkey.kafka, clicks(400, seed=1))
         until(lambda: sum(committed(with_valkey.kafka).values()) > saved_until, "what is to be lost is committed")
         valkey.kill()
         shutil.rmtree(valkey.data)
         saved.rename(valkey.data)
         valkey.start()
-    publish_interactions(with_valkey.kafka, clicks(400, seed=2))
-    worker.wait_log("rebuilding state from offset")
+        worker.wait_log("rebuilding state from offset")
+    publish_interactions(with_valkey.kafka, clicks(200, seed=1))  # into every partition, so that each is looked at
     check_exact(with_valkey.settings, model)
 
 

@@ -5,8 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from itertools import pairwise, takewhile
-from threading import Event
+from itertools import pairwise
 from typing import NamedTuple
 
 import pytest
@@ -36,19 +35,15 @@ SWAPS = 8
 @contextmanager
 def load(deployment: Deployment, seed: int) -> Iterator[Callable[[], None]]:
     """Publish events while the body runs; the yielded function waits until some more have been answered."""
-    worker, over = deployment.workers[0], Event()
+    worker = deployment.workers[0]
 
     def some_more() -> None:
         before = worker.metric("events_total")
         until(lambda: worker.metric("events_total") >= before + 30, "events flow")
 
-    endless = takewhile(lambda _: not over.is_set(), clicks(50_000, seed=seed))
-    with publishing(deployment.kafka, endless, rate=100):
-        try:
-            some_more()
-            yield some_more
-        finally:
-            over.set()
+    with publishing(deployment.kafka, clicks(50_000, seed=seed), rate=100):
+        some_more()
+        yield some_more
 
 
 def serves(worker: WorkerProcess, model: BundleReference) -> None:
