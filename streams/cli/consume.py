@@ -55,7 +55,6 @@ def open_consumer(settings: KafkaSettings, topics: Sequence[str], *, from_start:
             allow_auto_create_topics=False,
             auto_offset_reset="earliest",
             fetch_max_wait_ms=100,
-            check_crcs=False,  # TCP has its own; in Python they take most of a reader's time
         )
         consumer.assign(partitions)
         (consumer.seek_to_beginning if from_start else consumer.seek_to_end)(*partitions)
