@@ -41,6 +41,9 @@ logger = logging.getLogger(__name__)
 BUFFERED_FETCHES = 4
 """Fetches that wait for the agent; a full buffer holds up fetching."""
 
+PRODUCE_TIMEOUT_S = 30.0
+"""A list that Kafka has not taken for so long is reported as waiting, and sent again."""
+
 
 @dataclass(frozen=True)
 class WorkerConfig:
@@ -255,6 +258,7 @@ def _faust_app(config: WorkerConfig) -> BatchApp:
         consumer_auto_offset_reset="earliest",
         producer_client_id=kafka.client_id,
         producer_linger=0.0,
+        producer_request_timeout=PRODUCE_TIMEOUT_S,
         store="memory://",
         stream_buffer_maxsize=BUFFERED_FETCHES,
         stream_wait_empty=False,

@@ -18,6 +18,8 @@ from streams.worker import BatchWorker, OwnedPartition
 
 logger = logging.getLogger(__name__)
 _LONGEST_PAUSE_S = 2.0
+_WATCH_S = 5.0
+"""How often the store is asked whether it still agrees."""
 
 
 class PartitionKeeper(Service):
@@ -88,6 +90,20 @@ class PartitionKeeper(Service):
                 return
             else:
                 pause_s = 0.05
+
+    @Service.task
+    async def _watch(self) -> None:
+        """Notice a store that fell back also where no event comes, so that the log is replayed at once."""
+        while not self.should_stop:
+            await self.sleep(_WATCH_S)
+            for tp in sorted((self.assigned or set()) - self._wanted):
+                try:
+                    current = await self._worker.still_owns(tp.partition)
+                except (RedisError, OSError) as error:
+                    logger.debug("the store cannot be asked about partition %d: %s", tp.partition, error)
+                    break
+                if not current:
+                    self.lost(tp)
 
     async def _acquire_wanted(self) -> None:
         """Acquire all that is wanted, then let the consumer read: it fetches nothing before."""

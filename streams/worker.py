@@ -196,6 +196,29 @@ class BatchWorker:
             self.release([batch.partition])
         return Handled.LOST
 
+    async def still_owns(self, partition: int) -> bool:
+        """Whether the store agrees on who owns the partition and how far its state has come.
+
+        Where it does not (it came back without its last writes, or another worker took over), the partition
+        is released, and the caller acquires it anew. True while a batch is being applied: that will tell.
+
+        Raises:
+            redis.exceptions.RedisError: If the store cannot be reached; nothing is known then.
+        """
+        owned = self.partitions.get(partition)
+        if owned is None:
+            return True
+        position = owned.position
+        answer = await self.store.apply(partition, owned.ownership.token, Changes(position, position))
+        if answer is Applied.DONE or owned.position != position or self.partitions.get(partition) is not owned:
+            return True
+        logger.warning(
+            "partition %d: the store says %s at offset %d; taking it anew", partition, answer.value, position
+        )
+        self.metrics.batches_refused.labels(answer.value).inc()
+        self.release([partition])
+        return False
+
     async def _is_current(self, batch: RecordBatch, owned: OwnedPartition) -> bool:
         """Whether the store still has this worker for the owner and its position for the state's end."""
         nothing = Changes(owned.position, owned.position)

@@ -459,3 +459,16 @@ async def test_a_session_that_cannot_be_read_is_not_overwritten(bench: Bench, st
         await bench.worker.handle(batch([record(0, click())]))
     assert store.partitions[0].sessions[U] == b"\x09from the future"
     assert store.partitions[0].position == 0
+
+
+async def test_an_idle_partition_notices_that_the_store_fell_back(bench: Bench, store: FaultyStore) -> None:
+    await bench.worker.handle(batch([record(0, click())]))
+    assert await bench.worker.still_owns(0)
+    store.partitions[0].position = 0
+    assert not await bench.worker.still_owns(0)
+    assert 0 not in bench.worker.partitions
+
+
+async def test_an_idle_partition_notices_another_owner(bench: Bench, store: FaultyStore) -> None:
+    await store.acquire(0, LogBounds(0, 100, None))
+    assert not await bench.worker.still_owns(0)
