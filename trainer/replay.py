@@ -19,6 +19,7 @@ STALLED_AFTER_S = 30.0
 TAIL_PATIENCE_S = 1.0
 """How long to wait for records after the end that the broker named."""
 CONNECT_TIMEOUT_MS = 10_000
+MAX_POLL_RECORDS = 5_000
 
 
 @dataclass(frozen=True)
@@ -114,7 +115,7 @@ def open_topic(source: KafkaSource, topic: str) -> Iterator[TopicReader]:
             allow_auto_create_topics=False,
             auto_offset_reset="earliest",
             bootstrap_timeout_ms=CONNECT_TIMEOUT_MS,
-            max_poll_records=5_000,
+            max_poll_records=MAX_POLL_RECORDS,
         )
         with closing(consumer):
             partitions = consumer.partitions_for_topic(topic)
