@@ -18,7 +18,6 @@ from typing import Any, ClassVar, cast
 
 import aiokafka
 import faust
-from faust.transport.consumer import ensure_TP
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP, ConsumerMessage
 
@@ -56,7 +55,7 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
     def __post_init__(self) -> None:
         super().__post_init__()
         self._handed_over: dict[TP, int] = {}
-        """Offset after the last record that was handed over, or that was sought."""
+        """Offset after the last record that was handed over, or that was sought; without one nothing is handed over."""
 
     def _create_worker_consumer(self, transport: Any) -> aiokafka.AIOKafkaConsumer:
         consumer = super()._create_worker_consumer(transport)
@@ -72,14 +71,19 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
     async def _fetch_batches(self, active: set[TP], timeout_s: float, max_records: int) -> list[RecordBatch]:
         consumer = self._ensure_consumer()
         fetched = await self._fetch_records(consumer, active, timeout_s, max_records)
+        # No await since the records were taken, so positions belong to them, whatever was sought before.
+        assignment = consumer._subscription.subscription.assignment
         batches = []
-        for partition, records in fetched.items():
-            # No await since the records were taken, so the position belongs to them, whatever was sought before.
-            tp = ensure_TP(partition)
-            end = consumer._subscription.subscription.assignment.state_value(partition).position
-            start = self._handed_over.get(tp, records[0].offset)
-            self._handed_over[tp] = end
-            batches.append(RecordBatch(tp.partition, start, end, records))
+        for tp in active & self._handed_over.keys():
+            partition = driver.ensure_aiokafka_TP(tp)
+            state = assignment and assignment.state_value(partition)
+            if not state or not state.has_valid_position:
+                continue
+            records, start = fetched.get(partition, ()), self._handed_over[tp]
+            # A position moves without records over what transactions leave behind: markers, and all that was aborted.
+            if records or state.position > start:
+                self._handed_over[tp] = state.position
+                batches.append(RecordBatch(tp.partition, start, state.position, records))
         return batches
 
     async def seek_all(self, offsets: Mapping[TP, int]) -> None:
@@ -97,6 +101,9 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
 
     async def _log_bounds(self, partitions: Iterable[TP]) -> dict[TP, LogBounds]:
         consumer, wanted = self._ensure_consumer(), {driver.ensure_aiokafka_TP(tp): tp for tp in partitions}
+        # A fetch that was under way when these were assigned gets to see what is read here, and must not hand it over.
+        for tp in wanted.values():
+            self._handed_over.pop(tp, None)
         begins = await consumer.beginning_offsets(list(wanted))
         ends = await consumer.end_offsets(list(wanted))
         # Tansu names the beginning of the last batch as a log's end, so read that batch. Every broker allows it.
@@ -161,7 +168,7 @@ class Consumer(driver.Consumer):
             return
         batches = await self._thread.fetch_batches(active.copy(), timeout, self.app.conf.broker_max_poll_records)
         if batches and self.flow_active:
-            tp = TP(batches[0].records[0].topic, batches[0].partition)
+            tp = next(tp for tp in active if tp.partition == batches[0].partition)
             yield tp, self._to_message(tp, batches)
 
     def _to_message(self, tp: TP, record: Any) -> ConsumerMessage:
