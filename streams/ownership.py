@@ -11,7 +11,7 @@ from faust.types import TP
 from mode import Service
 from redis.exceptions import RedisError
 
-from streams.errors import StateMismatchError, StreamsError
+from streams.errors import OvertakenError, StateMismatchError, StreamsError
 from streams.store import LogBounds
 from streams.transport import Consumer
 from streams.worker import BatchWorker, OwnedPartition
@@ -80,7 +80,7 @@ class PartitionKeeper(Service):
             self._changed.clear()
             try:
                 await self._acquire_wanted()
-            except (RedisError, KafkaError, OSError) as error:
+            except (RedisError, KafkaError, OSError, OvertakenError) as error:
                 self._report(error)
                 self._changed.set()
                 await self.sleep(pause_s)

@@ -129,11 +129,16 @@ class BatchWorker:
 
         Raises:
             StateMismatchError: If the stored state does not belong to this log.
+            OvertakenError: If another worker took the partition meanwhile; the caller tries again.
             redis.exceptions.RedisError: If the store cannot be reached; the caller tries again.
         """
         self.release([partition])
         ownership = await self.store.acquire(partition, log)
         popularity = await self.store.popularity(partition)
+        # Counts that another owner has moved on must not be added to, not even if the store falls back later.
+        nothing = Changes(ownership.position, ownership.position)
+        if await self.store.apply(partition, ownership.token, nothing) is not Applied.DONE:
+            raise OvertakenError(f"partition {partition} was taken by another worker while its counts were read")
         if ownership.lost_to_retention:
             self.metrics.retention_lost.inc(ownership.lost_to_retention)
             logger.error(

@@ -19,6 +19,7 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 
 from encoders.window import WindowRule
 from streams.decode import Limits, decode
+from streams.errors import OvertakenError
 from streams.fold import differences, fold
 from streams.output import OutgoingRecord
 from streams.pipeline import Rules, Serving, Source
@@ -130,7 +131,7 @@ class Participant:
         for _ in range(1000):
             try:
                 await self.bench.worker.acquire(0, LogBounds(0, len(self.simulation.log), self.simulation.committed))
-            except RedisConnectionError:
+            except (RedisConnectionError, OvertakenError):
                 continue
             await self._read()
             if self.simulation.owner is not self and self.simulation.gates.happens(0.5):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from contextlib import suppress
 from enum import Enum, auto
 from itertools import pairwise
 from typing import Any, NamedTuple
@@ -188,10 +189,9 @@ def test_a_crash_anywhere_leaves_the_state_of_an_undisturbed_run(
             return Fault.NONE
 
         crashed.producer.fault = fault
-        try:
+        with suppress(CrashError):
             await apply(crashed, log, cuts)
-        except CrashError:
-            store.point = None
+        store.point = None
         successor = new_bench(store)
         await apply(successor, log, later_cuts)
         assert isinstance(undisturbed.store, MemoryStore)

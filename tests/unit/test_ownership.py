@@ -146,6 +146,17 @@ async def test_a_dependency_that_is_down_is_waited_for(running: Place, error: Ex
     assert (running.owned, running.keeper.trouble) == ({0}, "")
 
 
+async def test_a_partition_overtaken_while_it_is_acquired_is_acquired_again(running: Place) -> None:
+    def overtake(partition: int) -> None:
+        running.store.before = lambda partition: None
+        running.store.partitions[partition].owner = "another"
+
+    running.store.before = overtake
+    running.assign(0)
+    await running.settled()
+    assert (running.store.acquired, running.owned, running.fatal) == ([0, 0], {0}, [])
+
+
 async def test_a_lost_partition_is_acquired_again(running: Place) -> None:
     running.assign(0)
     await running.settled()

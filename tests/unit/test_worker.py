@@ -13,7 +13,7 @@ from aiokafka.errors import MessageSizeTooLargeError
 from redis.exceptions import ConnectionError as RedisConnectionError
 
 from encoders.vocabulary import item_hash
-from streams.errors import StateFormatError, StateMismatchError
+from streams.errors import OvertakenError, StateFormatError, StateMismatchError
 from streams.output import OutgoingRecord
 from streams.pipeline import Serving
 from streams.session import SessionKey, unpack
@@ -400,6 +400,23 @@ async def test_a_store_that_falls_back_between_two_looks_is_no_contradiction(ben
         store.partitions[0].sessions.clear()
         await bench.acquire()
         assert await bench.worker.handle(batch([record(0, click())])) is Handled.DONE
+
+
+async def test_counts_that_another_owner_has_moved_on_are_not_taken_over(store: FaultyStore) -> None:
+    """A store that falls back later would give this worker its old place, but not the old counts."""
+    other, popularity = Bench(store=store), store.popularity
+
+    async def overtaken(partition: int) -> dict[tuple[str, str], float]:
+        store.popularity = popularity  # type: ignore[method-assign]
+        await other.acquire()
+        await other.worker.handle(batch([record(0, click())]))
+        return await popularity(partition)
+
+    store.popularity = overtaken  # type: ignore[method-assign]
+    bench = Bench(store=store)
+    with pytest.raises(OvertakenError):
+        await bench.acquire()
+    assert bench.worker.partitions == {}
 
 
 async def test_a_release_forgets_the_sessions(bench: Bench, store: FaultyStore) -> None:
