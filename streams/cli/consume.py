@@ -57,12 +57,27 @@ def open_consumer(settings: KafkaSettings, topics: Sequence[str], *, from_start:
             fetch_max_wait_ms=100,
         )
         consumer.assign(partitions)
-        (consumer.seek_to_beginning if from_start else consumer.seek_to_end)(*partitions)
+        if from_start:
+            consumer.seek_to_beginning(*partitions)
+        else:
+            _pass_over(consumer, partitions)
         for partition in partitions:
             consumer.position(partition)  # seeks are lazy: settle now where reading begins
     except KafkaError as error:
         raise DependencyError(f"topic {topics} cannot be read from {settings.brokers}: {error}") from error
     return consumer
+
+
+def _pass_over(consumer: KafkaConsumer, partitions: list[TopicPartition]) -> None:
+    """Go behind the last records. Tansu names the beginning of the last batch as the end, so that batch is read."""
+    begins, ends = consumer.beginning_offsets(partitions), consumer.end_offsets(partitions)
+    for place in partitions:
+        consumer.seek(place, max(begins[place], ends[place] - 1))
+    deadline_s = time.monotonic() + TAIL_PATIENCE_S
+    while time.monotonic() < deadline_s and any(
+        consumer.position(place) < max(ends[place], consumer.highwater(place) or 0) for place in partitions
+    ):
+        consumer.poll(timeout_ms=100)
 
 
 def read_topic(settings: KafkaSettings, topic: str) -> Iterator[ConsumerRecord]:
