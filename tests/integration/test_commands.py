@@ -1,139 +1,208 @@
-"""The commands for people: replay, tail, recommend and state, over a worker that runs."""
+"""The commands beside a running worker, in the order in which a newcomer would meet them."""
 
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
-from collections.abc import Iterator
+import re
 from pathlib import Path
+from random import Random
 
 import pytest
 
-from encoders.records import Recommendation
+from encoders.records import Interaction, Recommendation
 from streams.inspection import StateReader
-from streams.settings import KafkaSettings, RedisSettings
-from streams.topics import create_topics
-from tests.processes import Deployment, committed, until
-from tests.servers import unique_names
+from streams.settings import KafkaSettings
+from streams.topics import open_admin
+from tests.exactness import check_exact
+from tests.integration.asking import ask
+from tests.integration.commands import CommandLine
+from tests.integration.conftest import Deployments
+from tests.processes import START_MS, Deployment, WorkerProcess, read_lists, read_topic, until
 
-FILMS = {"1": "Toy Story (1995)", "50": "Star Wars (1977)", "100": "Fargo (1996)"}
-EVENTS = [("ann", "50"), ("bob", "1"), ("ann", "100"), ("bob", "50"), ("ann", "1")]
+N_USERS, N_ITEMS, N_EVENTS = 12, 30, 240
+FAN = "3"
+"""A user of the data set."""
 
 
 @pytest.fixture(scope="module")
-def deployment(
-    kafka_server: KafkaSettings, redis_server: RedisSettings, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Deployment]:
-    kafka = unique_names(kafka_server)
-    create_topics(kafka)
-    redis = redis_server.model_copy(update={"key_prefix": "tests[*]:"})
-    with Deployment(kafka, redis, tmp_path_factory.mktemp("commands")) as deployment:
-        yield deployment
+def streamrec(deployment: Deployment) -> CommandLine:
+    return CommandLine(deployment.settings, deployment.directory)
 
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("films")
-    rows = "".join(f"{user},{film},4,{10 * n}\n" for n, (user, film) in enumerate(EVENTS))
-    (folder / "ratings.csv").write_text(f"userId,movieId,rating,timestamp\n{rows}")
-    films = "".join(f"{film},{title},Comedy\n" for film, title in FILMS.items())
-    (folder / "movies.csv").write_text(f"movieId,title,genres\n{films}")
+    """A folder in the layout of the newer MovieLens data sets."""
+    folder, random = tmp_path_factory.mktemp("data"), Random(0)
+    movies = [f'{number},"Film No. {number}, The (1999)",Drama|Noir' for number in range(1, N_ITEMS + 1)]
+    ratings = [
+        f"{1 + number % N_USERS},{1 + random.randrange(N_ITEMS)},4.5,{START_MS // 1000 + 60 * number}"
+        for number in range(N_EVENTS)
+    ]
+    (folder / "movies.csv").write_text("\n".join(["movieId,title,genres", *movies]))
+    (folder / "ratings.csv").write_text("\n".join(["userId,movieId,rating,timestamp", *ratings]))
     return folder
 
 
 @pytest.fixture(scope="module")
-def answered(deployment: Deployment, data: Path) -> Deployment:
-    """All events have been replayed and answered."""
-    deployment.worker().wait_ready()
-    said = streamrec(deployment, "replay", str(data), "--rate", "100").stdout
-    assert f"published {len(FILMS)} items" in said
-    assert f"published {len(EVENTS)} interactions" in said
-    reader = StateReader.of(deployment.settings.redis, deployment.kafka)
-    until(
-        lambda: sum(reader.applied(partition).offset for partition in reader.partitions()) == len(EVENTS),
-        "all events to be applied",
-    )
-    return deployment
+def worker(deployment: Deployment) -> WorkerProcess:
+    return deployment.worker().wait_ready()
 
 
-def streamrec(deployment: Deployment, *arguments: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "streams.cli", *arguments, "--config", str(deployment.config())]
-    return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+@pytest.fixture(scope="module")
+def replayed(deployment: Deployment, worker: WorkerProcess, streamrec: CommandLine, data: Path) -> str:
+    """What `streamrec replay` says; the worker has answered all of it."""
+    said = streamrec.output("replay", data)
+    check_exact(deployment.settings)
+    return said
 
 
-def test_tail_prints_lists_with_titles(answered: Deployment) -> None:
-    done = streamrec(answered, "tail", "--from-start", "--count", str(len(EVENTS)))
-    lines = done.stdout.splitlines()
-    assert len(lines) == len(EVENTS)
-    assert all(line.startswith(("user ann [no model]", "user bob [no model]")) for line in lines)
-    assert any("(1977)*" in line or "(1995)*" in line or "(1996)*" in line for line in lines)
+def test_topics_check_is_content_with_what_topics_create_made(deployment: Deployment, streamrec: CommandLine) -> None:
+    created = streamrec.output("topics", "create")
+    assert created.count("exists ") == 7
+    assert f"the topics on {deployment.kafka.brokers} are as they should be" in streamrec.output("topics", "check")
 
 
-def test_tail_of_one_user_prints_the_records_as_they_are(answered: Deployment) -> None:
-    done = streamrec(answered, "tail", "--from-start", "--user", "ann", "--count", "3", "--json")
-    lists = [Recommendation.model_validate_json(line) for line in done.stdout.splitlines()]
-    assert [made.user_id for made in lists] == ["ann"] * 3
-    assert [made.source_offset for made in lists] == sorted(made.source_offset for made in lists)
-
-
-def test_recommend_prints_what_the_newest_event_brought(answered: Deployment) -> None:
-    newest = Recommendation.model_validate_json(
-        streamrec(answered, "tail", "--from-start", "--user", "bob", "--count", "2", "--json").stdout.splitlines()[-1]
-    )
-    told = json.loads(streamrec(answered, "recommend", "bob", "--json").stdout)
-    assert [item["item_id"] for item in told["items"]] == [item.item_id for item in newest.items]
-    assert [item["title"] for item in told["items"]] == [FILMS[item.item_id] for item in newest.items]
-    assert "bob" in streamrec(answered, "recommend", "bob").stdout
-
-
-def test_state_show_lists_the_window_oldest_first(answered: Deployment) -> None:
-    said = streamrec(answered, "state", "show", "ann").stdout
-    places = [said.index(FILMS[film]) for user, film in EVENTS if user == "ann"]
-    assert places == sorted(places)
-    assert "window of 3 events" in said
-
-
-@pytest.mark.parametrize("command", [("recommend", "nobody"), ("state", "show", "nobody")])
-def test_an_unknown_user_is_one_clear_line_and_exit_1(answered: Deployment, command: tuple[str, ...]) -> None:
-    done = streamrec(answered, *command)
-    assert done.returncode == 1
-    assert done.stderr.startswith("streamrec: no ")
-    assert "'nobody'" in done.stderr
-    assert len(done.stderr.splitlines()) == 1
-
-
-def test_reset_asks_and_leaves_the_state_alone_without_an_answer(answered: Deployment) -> None:
-    reader = StateReader.of(answered.settings.redis, answered.kafka)
-    before = reader.partitions()
-    done = streamrec(answered, "state", "reset")
-    assert done.returncode == 1
-    assert "Drop it?" in done.stdout
-    assert reader.partitions() == before
-    assert reader.session("ann") is not None
-
-
-def test_after_a_reset_the_running_worker_rebuilds_the_same_sessions_and_answers_nothing_twice(
-    answered: Deployment,
+def test_topics_check_finds_everything_that_is_wrong(
+    deployments: Deployments, broker: KafkaSettings, tmp_path: Path
 ) -> None:
-    """The worker notices with the next event of a partition, so one is sent to each user."""
-    reader = StateReader.of(answered.settings.redis, answered.kafka)
-    until(lambda: sum(committed(answered.kafka).values()) == len(EVENTS), "the offsets to be committed")
-    windows = {user: reader.session(user).window for user in ("ann", "bob")}
-    done = streamrec(answered, "state", "reset", "--yes")
-    assert done.returncode == 0
-    assert reader.partitions() == []
-    assert reader.session("ann") is None
-    nudge_data = answered.directory / "nudge"
-    nudge_data.mkdir()
-    (nudge_data / "ratings.csv").write_text("userId,movieId,rating,timestamp\nann,1,4,60\nbob,50,4,61\n")
-    streamrec(answered, "replay", str(nudge_data))
-    until(lambda: reader.session("ann") and reader.session("bob"), "the sessions to be rebuilt")
-    until(
-        lambda: sum(reader.applied(p).offset for p in reader.partitions()) == len(EVENTS) + 2,
-        "all events to be applied again",
+    with deployments.on(broker) as shared:
+        kafka = shared.kafka
+        wrong = {
+            kafka.topics.interactions: {"num_partitions": 3},
+            kafka.topics.items: {"configs": {"cleanup.policy": "delete"}},
+            kafka.topics.model_updates: {"num_partitions": 2, "configs": {"cleanup.policy": "compact"}},
+        }
+        with open_admin(kafka) as admin:
+            admin.delete_topics([*wrong, kafka.topics.users])
+        until(lambda: CommandLine(shared.settings, tmp_path).refusal("topics", "check").count("missing") == 4, "gone")
+        with open_admin(kafka) as admin:
+            admin.create_topics(
+                {name: {"replication_factor": 1, "num_partitions": 1, **w} for name, w in wrong.items()}
+            )
+        problems = CommandLine(shared.settings, tmp_path).refusal("topics", "check").splitlines()
+    assert sorted(problem.split(";")[0] for problem in problems) == sorted(
+        [
+            f"topic {kafka.topics.interactions} has 3 partitions instead of 4",
+            f"topic {kafka.topics.items} has cleanup.policy=delete",
+            f"topic {kafka.topics.model_updates} has 2 partitions instead of 1",
+            f"topic {kafka.topics.users} is missing",
+        ]
     )
-    assert {user: reader.session(user).window for user in ("ann", "bob")} == windows
-    lists = streamrec(answered, "tail", "--from-start", "--count", str(len(EVENTS) + 2), "--json").stdout.splitlines()
-    ids = [Recommendation.model_validate_json(line).recommendation_id for line in lists]
-    assert len(set(ids)) == len(ids)
+    assert all("; " in problem for problem in problems), "each says what to do"
+
+
+def test_replay_publishes_a_folder_and_says_how_much(deployment: Deployment, replayed: str) -> None:
+    assert f"published {N_ITEMS} items" in replayed
+    assert f"published {N_EVENTS} interactions" in replayed
+    log = read_topic(deployment.kafka, deployment.kafka.topics.interactions)
+    events = [Interaction.model_validate_json(record.value) for record in log]
+    assert len({event.event_id for event in events}) == N_EVENTS
+    assert {event.user_id for event in events} == {str(number) for number in range(1, N_USERS + 1)}
+
+
+def test_tail_prints_lists_with_titles(deployment: Deployment, streamrec: CommandLine, replayed: str) -> None:
+    ask(deployment.kafka, FAN)
+    count = len(read_lists(deployment.kafka))
+    lines = streamrec.output("tail", "--from-start", "--count", str(count)).splitlines()
+    assert len(lines) == count
+    assert all(line.startswith("user ") for line in lines)
+    newest = next(line for line in reversed(lines) if line.startswith(f"user {FAN} "))
+    assert re.match(rf"user {FAN} \[no model\] 1\. Film No\. \d+, The \(1999\)\*  2\. Film No\. ", newest)
+    for_one = streamrec.output("tail", "--from-start", "--count", "3", "--user", FAN).splitlines()
+    assert all(line.startswith(f"user {FAN} [no model] ") for line in for_one)
+
+
+def test_tail_as_json_prints_the_records_as_they_are(
+    deployment: Deployment, streamrec: CommandLine, replayed: str
+) -> None:
+    lines = streamrec.output("tail", "--from-start", "--json", "--count", str(N_EVENTS)).splitlines()
+    published = {made.recommendation_id: made for made in read_lists(deployment.kafka)}
+    printed = [Recommendation.model_validate_json(line) for line in lines]
+    assert len(printed) == N_EVENTS
+    assert all(published[made.recommendation_id] == made for made in printed)
+
+
+def test_tail_prints_what_comes_and_nothing_older(
+    deployment: Deployment, streamrec: CommandLine, replayed: str
+) -> None:
+    process = streamrec.start("tail", "--count", "1")
+
+    def over() -> bool:
+        ask(deployment.kafka, "live")
+        return process.poll() is not None
+
+    until(over, "tail has printed a list")
+    out, err = process.communicate()
+    assert process.returncode == 0, err
+    assert out.startswith("user live [no model] 1. Film No. ")
+
+
+def test_recommend_prints_the_newest_list(deployment: Deployment, streamrec: CommandLine, replayed: str) -> None:
+    made = ask(deployment.kafka, FAN)
+    printed = json.loads(streamrec.output("recommend", FAN, "--json"))
+    assert printed["user_id"] == FAN
+    assert printed["generated_at_ms"] == made.generated_at_ms
+    assert [item["item_id"] for item in printed["items"]] == [item.item_id for item in made.items]
+    assert printed["items"][0]["title"] == f"Film No. {made.items[0].item_id}, The (1999)"
+    text = streamrec.output("recommend", FAN)
+    assert f"user {FAN}, made " in text
+    assert f"1. Film No. {made.items[0].item_id}, The (1999)" in text
+
+
+def test_state_show_prints_the_session(streamrec: CommandLine, replayed: str) -> None:
+    text = streamrec.output("state", "show", FAN)
+    assert f"user {FAN}, catalogue default, partition" in text
+    assert "window of " in text
+    assert "rating     Film No. " in text
+    assert "latest list, by no model:" in text
+
+
+@pytest.mark.parametrize("command", [("recommend",), ("state", "show")], ids=" ".join)
+def test_a_user_that_nothing_is_known_of_is_an_error(
+    deployment: Deployment, streamrec: CommandLine, replayed: str, command: tuple[str, ...]
+) -> None:
+    error = streamrec.refusal(*command, "nobody")
+    assert "'nobody'" in error
+    assert deployment.settings.redis.url in error
+
+
+def test_state_reset_drops_nothing_without_consent(
+    deployment: Deployment, streamrec: CommandLine, replayed: str
+) -> None:
+    """With no terminal to ask on, that is a no."""
+    assert streamrec.run("state", "reset").returncode == 1
+    check_exact(deployment.settings)
+
+
+def test_state_reset_under_a_running_worker_is_followed_by_a_rebuilt_state_and_no_list_again(
+    deployment: Deployment, worker: WorkerProcess, streamrec: CommandLine, replayed: str
+) -> None:
+    ask(deployment.kafka, "live")
+    until(lambda: worker.metric("lag") == 0, "the worker has applied everything")
+    before = len(read_lists(deployment.kafka))
+    said = streamrec.output("state", "reset", "--yes")
+    assert f"state of topic '{deployment.kafka.topics.interactions}'" in said
+    for user in map(str, range(1, N_USERS + 1)):  # events make the worker notice, in every partition
+        ask(deployment.kafka, user)
+    outcome = check_exact(deployment.settings)
+    assert len(outcome.lists) == before + N_USERS + outcome.repeated
+    assert StateReader.of(deployment.settings.redis, deployment.kafka).partitions() == [0, 1, 2, 3]
+
+
+def test_train_announces_a_model_that_the_worker_loads(
+    deployment: Deployment, worker: WorkerProcess, streamrec: CommandLine, replayed: str, tmp_path: Path
+) -> None:
+    said = streamrec.output("train", "--max-epochs", "1", "--json", tmp_path / "train.json")
+    version = json.loads((tmp_path / "train.json").read_text())["version"]
+    assert version in said
+    until(lambda: worker.health().get("model_version") == version, "the worker serves it")
+    made = ask(deployment.kafka, FAN)
+    assert (made.model_version, made.items[0].source) == (version, "ann")
+    assert f"by {version}" in streamrec.output("recommend", FAN)
+    assert f"encoder state of gru@{version}" in streamrec.output("state", "show", FAN)
+
+
+def test_config_prints_every_setting_with_its_origin(deployment: Deployment, streamrec: CommandLine) -> None:
+    printed = json.loads(streamrec.output("config", "--show", "--json"))
+    assert printed["kafka.brokers"] == {"value": deployment.kafka.brokers, "origin": f"file {streamrec.config}"}
+    assert "settings are valid" in streamrec.output("config")
