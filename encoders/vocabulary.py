@@ -74,6 +74,8 @@ class Vocabulary:
         self.numbers = numbers
         self.id_bytes = id_bytes
         self.id_offsets = id_offsets
+        # What `item_id` slices: an element of a memoryview is ten times cheaper than one of an array.
+        self._id_text, self._id_places = id_bytes.tobytes(), np.ascontiguousarray(id_offsets).data
         self.hashes_by_number = np.zeros(n_items + 1, dtype=np.uint64)
         self.hashes_by_number[numbers] = sorted_hashes
 
@@ -129,12 +131,9 @@ class Vocabulary:
         """
         if not 1 <= number <= self.n_items:
             raise VocabularyError(f"item number {number} is not in 1 … {self.n_items}")
-        start, end = self.id_offsets[number - 1], self.id_offsets[number]
-        return self.id_bytes[start:end].tobytes().decode()
+        return self._id_text[self._id_places[number - 1] : self._id_places[number]].decode()
 
     @property
     def item_ids(self) -> list[str]:
         """All ids in number order."""
-        blob = self.id_bytes.tobytes()
-        offsets = self.id_offsets.tolist()
-        return [blob[a:b].decode() for a, b in pairwise(offsets)]
+        return [self._id_text[a:b].decode() for a, b in pairwise(self._id_places)]
