@@ -91,7 +91,9 @@ class StreamWorker:
         """Why the worker stopped itself."""
         self.keeper = PartitionKeeper(self.worker, self._stop_for)
         self.board = PopularityBoard(
-            self.worker, config.worker.popularity_refresh, limit=2 * (config.worker.top_n + config.worker.max_seen)
+            self.worker,
+            config.worker.popularity_refresh,
+            limit=2 * (config.worker.top_n + config.worker.max_seen + config.model.window.max_len),
         )
         self.reloader = Reloader(self.slot, config.model.window, self.metrics)
         updates = ModelUpdates(config.model.name, self._offer)

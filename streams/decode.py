@@ -130,5 +130,5 @@ def _explain(record: ConsumedRecord, value: bytes, error: ValidationError) -> De
         return DeadLetter(record, "not-json", problems[0]["msg"])
     fields = {str(part) for problem in problems for part in problem["loc"][:1]}
     reason = "timestamp" if fields == {"timestamp_ms"} else "invalid"
-    detail = "; ".join(f"{'.'.join(map(str, p['loc'])) or 'record'}: {p['msg']}" for p in problems[:5])
+    detail = "; ".join(f"{p['loc'][0] if p['loc'] else 'record'}: {p['msg']}" for p in problems[:5])
     return DeadLetter(record, reason, detail[:500])

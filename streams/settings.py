@@ -209,7 +209,7 @@ class WorkerSettings(Section):
     """Most events of one batch, over all partitions."""
     top_n: int = Field(default=10, ge=1, le=200)
     """Length of a list."""
-    max_future: Duration = timedelta(hours=24)
+    max_future: Annotated[Duration, Field(le=timedelta(days=3650))] = timedelta(hours=24)
     """An event further ahead of the worker's clock than this is invalid."""
     max_record_bytes: int = Field(default=262_144, ge=1024)
     """A larger record of `interactions` is invalid."""
@@ -240,7 +240,7 @@ class WebSettings(Section):
 class ModelSettings(Section):
     """Which model is trained and served."""
 
-    name: str = Field(default="gru", min_length=1, max_length=128)
+    name: str = Field(default="gru", min_length=1, max_length=100)
     """Its name, the key on the topic `model-updates`."""
     bundles: Path = Path("bundles")
     """Where the trainer writes model bundles; workers must see the same path."""
