@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -51,10 +53,20 @@ def inspect_redis(settings: RedisSettings) -> None:
     Raises:
         DependencyError: If it does not answer or does not let the worker in.
     """
-    client = settings.sync_client()
-    try:
+    with redis_errors(settings), closing(settings.sync_client()) as client:
         client.ping()
         _warn_of_forgetting(client, settings)
+
+
+@contextmanager
+def redis_errors(settings: RedisSettings) -> Iterator[None]:
+    """Say in an operator's words what is wrong with Redis, where the body uses it.
+
+    Raises:
+        DependencyError: If Redis does not answer or does not let us in.
+    """
+    try:
+        yield
     except (AuthenticationError, NoPermissionError) as error:
         raise DependencyError(
             f"Redis at {settings.safe_url} does not let us in: {error}; check redis.username and redis.password"
@@ -64,8 +76,6 @@ def inspect_redis(settings: RedisSettings) -> None:
             f"cannot use Redis at {settings.safe_url}: {error}. Start Redis or Valkey (`streamrec stack` starts one on"
             " this machine) or correct redis.url"
         ) from error
-    finally:
-        client.close()
 
 
 def _warn_of_forgetting(client: redis.Redis, settings: RedisSettings) -> None:

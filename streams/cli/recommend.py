@@ -30,9 +30,11 @@ def recommend(
     from streams.cli.consume import titles_if_there
     from streams.cli.errors import UnknownUserError
     from streams.inspection import StateReader
+    from streams.preflight import redis_errors
 
     settings = load_settings(config, sets)
-    session = StateReader.of(settings.redis, settings.kafka).session(user, catalogue)
+    with redis_errors(settings.redis):
+        session = StateReader.of(settings.redis, settings.kafka).session(user, catalogue)
     if session is None or session.latest is None:
         raise UnknownUserError(
             f"no list for user {user!r} in catalogue {catalogue!r} at {settings.redis.safe_url}:"

@@ -33,18 +33,18 @@ def show(
     from streams.cli.consume import titles_if_there
     from streams.cli.errors import UnknownUserError
     from streams.inspection import StateReader
+    from streams.preflight import redis_errors
 
     settings = load_settings(config, sets)
     reader = StateReader.of(settings.redis, settings.kafka)
-    session = reader.session(user, catalogue)
+    with redis_errors(settings.redis):
+        session, home = reader.session(user, catalogue), reader.home_of(user)
     if session is None:
         raise UnknownUserError(
             f"no session of user {user!r} in catalogue {catalogue!r} at {settings.redis.safe_url}:"
             " no event of this user has been applied, or the session has expired"
         )
-    print(
-        f"user {user}, catalogue {catalogue}, partition {reader.home_of(user)} of {settings.kafka.topics.interactions}"
-    )
+    print(f"user {user}, catalogue {catalogue}, partition {home} of {settings.kafka.topics.interactions}")
     for line in session_lines(session, titles_if_there(settings.kafka), catalogue):
         print(line)
 
@@ -62,24 +62,27 @@ def reset(
     Workers may be running; each partition goes at once, and its worker takes it anew.
     """
     from streams.inspection import StateReader
+    from streams.preflight import redis_errors
 
     settings = load_settings(config, sets)
     reader = StateReader.of(settings.redis, settings.kafka)
     topic = settings.kafka.topics.interactions
-    partitions = reader.partitions()
-    if not partitions:
+    with redis_errors(settings.redis):
+        found = {partition: reader.applied(partition) for partition in reader.partitions()}
+    if not found:
         print(f"there is no state of topic {topic!r} at {settings.redis.safe_url}")
         return
     print(f"At {settings.redis.safe_url} there is state of topic {topic!r}:")
-    for partition in partitions:
-        if applied := reader.applied(partition):
+    for partition, applied in found.items():
+        if applied:
             print(f"  partition {partition}: applied up to offset {applied.offset}, Kafka cluster {applied.cluster}")
     print("All of it would go: every user's session, the popularity counts and the offsets.")
     print("Workers rebuild it from the log, as far back as the log goes; what retention has taken is forgotten.")
     if not yes:
         typer.confirm("Drop it?", abort=True)
-    dropped = sum(reader.reset(partition) for partition in partitions)
-    print(f"dropped {dropped:,} keys of {len(partitions)} partitions")
+    with redis_errors(settings.redis):
+        dropped = sum(reader.reset(partition) for partition in found)
+    print(f"dropped {dropped:,} keys of {len(found)} partitions")
 
 
 def session_lines(session: Session, titles: Titles, catalogue: str) -> list[str]:

@@ -86,9 +86,16 @@ def figures_table(figures: Mapping[str, float], title: str) -> Table:
 
 
 def kafka_source(settings: Settings) -> KafkaSource:
-    """Where the trainer reads and announces."""
+    """Where the trainer reads and announces.
+
+    Raises:
+        DependencyError: If no broker answers or it does not let us in.
+    """
+    from streams.topics import open_admin
     from trainer.replay import KafkaSource
 
+    with open_admin(settings.kafka):  # says what is wrong, where a consumer would only try for long
+        pass
     topics = settings.kafka.topics
     return KafkaSource(settings.kafka.kafka_python_config(), topics.interactions, topics.items, topics.model_updates)
 
