@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from streams.cli.app import app
 from streams.cli.config import ConfigOption, SetOption, Settings, load_settings
-from streams.cli.main import app
 
 if TYPE_CHECKING:
     from encoders.bundle import Bundle

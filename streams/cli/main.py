@@ -1,33 +1,24 @@
-"""The `streamrec` application: its commands, and how their errors reach the operator."""
+"""Runs the command that was asked for, and says how its errors reach the operator."""
 
 from __future__ import annotations
 
 import os
 import sys
-from typing import Annotated
 
-import typer
-
-DEBUG_VARIABLE = "STREAMREC_DEBUG"
-
-app = typer.Typer(
-    name="streamrec",
-    no_args_is_help=True,
-    add_completion=False,
-    pretty_exceptions_enable=False,
-    rich_markup_mode="markdown",
-    context_settings={"help_option_names": ["-h", "--help"]},
-    epilog="Start with `streamrec demo`. Every command explains itself with --help.",
+from streams.cli import (  # noqa: F401  # each adds its command to `app`
+    config,
+    demo,
+    evaluate,
+    recommend,
+    replay,
+    stack,
+    state,
+    tail,
+    topics,
+    train,
+    worker,
 )
-
-
-@app.callback()
-def streamrec(
-    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
-) -> None:
-    """Streaming recommendations: clicks in through Kafka, fresh top-N lists out of Kafka."""
-    if debug:
-        os.environ[DEBUG_VARIABLE] = "1"
+from streams.cli.app import DEBUG_VARIABLE, app
 
 
 def main() -> None:
@@ -80,19 +71,3 @@ def _in_words(error: Exception) -> str:
     if module == "redis":
         return f"Redis: {text}; check redis.url and redis.password with `streamrec config --show`"
     return text
-
-
-# Each module adds its command to `app`, so they come after it: E402; and nothing here uses their names: F401.
-from streams.cli import (  # noqa: E402
-    config,  # noqa: F401
-    demo,  # noqa: F401
-    evaluate,  # noqa: F401
-    recommend,  # noqa: F401
-    replay,  # noqa: F401
-    stack,  # noqa: F401
-    state,  # noqa: F401
-    tail,  # noqa: F401
-    topics,  # noqa: F401
-    train,  # noqa: F401
-    worker,  # noqa: F401
-)

@@ -8,8 +8,8 @@ from typing import Annotated
 
 import typer
 
+from streams.cli.app import app
 from streams.cli.config import ConfigOption, SetOption, load_settings
-from streams.cli.main import app
 
 
 @app.command()

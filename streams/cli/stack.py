@@ -10,7 +10,7 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from streams.cli.main import app
+from streams.cli.app import app
 from streams.errors import DependencyError
 
 POLL_S = 0.5

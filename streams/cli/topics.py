@@ -6,8 +6,8 @@ import sys
 
 import typer
 
+from streams.cli.app import app
 from streams.cli.config import ConfigOption, SetOption, load_settings
-from streams.cli.main import app
 from streams.settings import KafkaSettings
 from streams.topics import check_topics, create_topics, wanted_topics
 

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from streams.cli.app import app
 from streams.cli.config import ConfigOption, SetOption, Settings, load_settings
-from streams.cli.main import app
 from streams.durations import parse_duration
 
 if TYPE_CHECKING:

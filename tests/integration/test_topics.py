@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from streams.cli.main import app
+from streams.cli.app import app
 from streams.errors import DependencyError
 from streams.settings import KafkaSettings
 from streams.topics import check_topics, cluster_id, create_topics, open_admin, partition_count, wanted_topics

@@ -17,7 +17,7 @@ from encoders.bundle import read_bundle
 from encoders.records import Interaction, ModelUpdate
 from encoders.window import WindowRule
 from index.flat import FlatIndex
-from streams.cli.main import app
+from streams.cli.app import app
 from streams.processes import free_port
 from streams.settings import KafkaSettings
 from streams.topics import create_topics

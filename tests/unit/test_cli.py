@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from streams.cli.main import app
+from streams.cli.app import app
 from streams.processes import free_port
 
 REPOSITORY = Path(__file__).resolve().parents[2]

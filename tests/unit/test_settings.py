@@ -11,9 +11,9 @@ import pytest
 from pydantic import ValidationError
 from typer.testing import CliRunner
 
+from streams.cli.app import app
 from streams.cli.config import load_settings, load_with_origins, setting_values
 from streams.cli.errors import SettingsError
-from streams.cli.main import app
 from streams.durations import format_duration, parse_duration
 from streams.settings import KafkaSettings, RedisSettings, TopicNames, WorkerSettings
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
-from streams.cli.main import app
+from streams.cli.app import app
 
 if TYPE_CHECKING:
     from rich.console import Console
