@@ -188,6 +188,7 @@ def open_admin(kafka: KafkaSettings) -> Iterator[KafkaAdminClient]:
             request_timeout_ms=REQUEST_TIMEOUT_MS,
         )
     except (KafkaError, OSError) as error:
+        _require_a_listener(kafka.brokers)  # it may have gone away since
         raise DependencyError(
             f"Kafka at {kafka.brokers} takes the connection but does not let us in: {_likely_cause(kafka)} ({error})"
         ) from error
