@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 
 from aiokafka.errors import KafkaError
 from faust.types import TP
@@ -106,24 +106,38 @@ class PartitionKeeper(Service):
                     self.lost(tp)
 
     async def _acquire_wanted(self) -> None:
-        """Acquire all that is wanted, then let the consumer read: it fetches nothing before."""
+        """Acquire all that is wanted, then let the consumer read: it fetches nothing before.
+
+        If one cannot be acquired, those before it are read all the same, and its error is raised.
+        """
         consumer, wanted = self._consumer, sorted(self._wanted)
         if consumer is None or not wanted:
             return
         bounds = await consumer.log_bounds(wanted)
-        # A partition that is revoked before its turn may have its next owner by now, who must not be disturbed.
-        acquired = {tp: await self._acquire(consumer, tp, bounds[tp]) for tp in wanted if tp in self._wanted}
+        acquired: dict[TP, OwnedPartition] = {}
+        try:
+            for tp in wanted:
+                # One that is revoked before its turn may have its next owner by now, who must not be disturbed.
+                if tp in self._wanted:
+                    acquired[tp] = await self._acquire(consumer, tp, bounds[tp])
+        finally:
+            await self._read(consumer, acquired)
+        if self.trouble:
+            logger.warning("partitions can be acquired again; going on")
+            self.trouble = ""
+
+    async def _read(self, consumer: Consumer, acquired: Mapping[TP, OwnedPartition]) -> None:
+        """Let the consumer read what was acquired, as far as it still is ours."""
         # A rebalance meanwhile has released what was acquired before it.
         kept = {tp: owned for tp, owned in acquired.items() if self._worker.partitions.get(tp.partition) is owned}
         for tp in kept.keys() - self._wanted:
             self._worker.release([tp.partition])
         positions = {tp: owned.position for tp, owned in kept.items() if tp in self._wanted}
+        if not positions:
+            return
         await consumer.start_at(positions)
         # What was assigned anew or lost since it was acquired is wanted still.
         self._wanted -= {tp for tp in positions if self._worker.partitions.get(tp.partition) is kept[tp]}
-        if self.trouble:
-            logger.warning("partitions can be acquired again; going on")
-            self.trouble = ""
         places = ", ".join(f"{tp.partition} at offset {offset}" for tp, offset in positions.items())
         logger.info("acquired partitions: %s", places)
 

@@ -162,6 +162,8 @@ class TestBadBundles:
         assert second.health()["model_version"] == swapped.models[1].version
         assert second.metric("reloads_total", outcome="fallback") == 1
         assert f"its previous, {swapped.models[1].version}, is tried" in second.log
+        second.terminate()
+        deployment.workers[0].wait_partitions(range(deployment.kafka.partitions))
 
 
 GARBAGE = {

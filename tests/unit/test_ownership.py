@@ -146,6 +146,21 @@ async def test_a_dependency_that_is_down_is_waited_for(running: Place, error: Ex
     assert (running.owned, running.keeper.trouble) == ({0}, "")
 
 
+async def test_partitions_before_one_that_cannot_be_acquired_are_read_and_not_acquired_again(running: Place) -> None:
+    """Else a store that fails now and then would let nobody begin."""
+
+    def fail_once(partition: int) -> None:
+        if partition == 1:
+            running.store.before = lambda partition: None
+            raise RedisConnectionError("gone")
+
+    running.store.before = fail_once
+    running.assign(0, 1, 2)
+    await running.settled()
+    assert running.store.acquired == [0, 1, 1, 2]
+    assert running.consumer.started == [{ALL[0]: 0}, {ALL[1]: 0, ALL[2]: 0}]
+
+
 async def test_a_partition_overtaken_while_it_is_acquired_is_acquired_again(running: Place) -> None:
     def overtake(partition: int) -> None:
         running.store.before = lambda partition: None
