@@ -143,6 +143,11 @@ class StreamWorker:
         async def on_revoked(app: Any, revoked: set[TP], **kwargs: Any) -> None:
             self.keeper.on_revoked(revoked)
 
+        @app.on_partitions_assigned.connect(weak=False)
+        async def on_assigned(app: Any, assigned: set[TP], **kwargs: Any) -> None:
+            if not assigned:  # there is nothing to seek then, so the consumer does not tell
+                self.keeper.on_assigned(self.consumer, assigned)
+
         @app.agent(topic, name="interactions")
         async def interactions(stream: Any) -> None:
             self.consumer.on_assigned = partial(self.keeper.on_assigned, self.consumer)
