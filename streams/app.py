@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 import logging
 import signal
+import tempfile
 import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import Any, cast
 
 import faust
@@ -151,8 +153,12 @@ class StreamWorker:
         @app.agent(topic, name="interactions")
         async def interactions(stream: Any) -> None:
             self.consumer.on_assigned = partial(self.keeper.on_assigned, self.consumer)
+            self.consumer.on_torn = self.keeper.torn
             async for event in stream.noack().events():
-                await asyncio.gather(*(self._handle(batch) for batch in event.value))
+                handled = (self._handle(batch) for batch in event.value)
+                for problem in await asyncio.gather(*handled, return_exceptions=True):
+                    if isinstance(problem, Exception):  # of a rebalance in between; the partition is acquired anew
+                        logger.warning("after a batch: %s: %s", type(problem).__name__, problem)
 
     async def _handle(self, batch: RecordBatch) -> None:
         """Apply one batch; whatever happens, the agent goes on."""
@@ -272,6 +278,7 @@ def _faust_app(config: WorkerConfig) -> BatchApp:
         topic_allow_declare=False,
         topic_disable_leader=True,
         web_enabled=False,
+        datadir=Path(tempfile.gettempdir()) / "streamrec-faust",  # Faust makes one, and nothing here uses it
     )
     app.fetch_max_wait_ms = kafka.fetch_max_wait_ms
     return app

@@ -72,7 +72,7 @@ class Limits:
     max_future: timedelta = timedelta(hours=24)
     """How far after now an event time may lie."""
     max_record_bytes: int = 262_144
-    """Largest record that counts as an interaction."""
+    """Largest record that counts as an interaction: key, value and headers."""
 
 
 def decode(
@@ -106,8 +106,11 @@ def _decode_one(record: ConsumedRecord, limits: Limits, latest_ms: int) -> Inter
     value = record.value
     if not value:
         return DeadLetter(record, "empty", "the record has no value")
-    if len(value) > limits.max_record_bytes:
-        return DeadLetter(record, "too-large", f"{len(value)} bytes, at most {limits.max_record_bytes} are read")
+    size = (
+        len(value) + len(record.key or b"") + sum(len(name) + len(held or b"") for name, held in record.headers or ())
+    )
+    if size > limits.max_record_bytes:
+        return DeadLetter(record, "too-large", f"{size} bytes, at most {limits.max_record_bytes} are read")
     for name, version in record.headers or ():
         if name == "schema" and version != b"%d" % SCHEMA_VERSION:
             return DeadLetter(record, "schema", f"schema {(version or b'')[:20]!r} is not {SCHEMA_VERSION}")
@@ -129,6 +132,7 @@ def _explain(record: ConsumedRecord, value: bytes, error: ValidationError) -> De
             return DeadLetter(record, "not-utf8", f"byte {broken.start}: {broken.reason}")
         return DeadLetter(record, "not-json", problems[0]["msg"])
     fields = {str(part) for problem in problems for part in problem["loc"][:1]}
-    reason = "timestamp" if fields == {"timestamp_ms"} else "invalid"
+    of_time = fields == {"timestamp_ms"} and problems[0]["type"] != "missing"
+    reason = "timestamp" if of_time else "invalid"
     detail = "; ".join(f"{p['loc'][0] if p['loc'] else 'record'}: {p['msg']}" for p in problems[:5])
     return DeadLetter(record, reason, detail[:500])

@@ -72,6 +72,12 @@ class PartitionKeeper(Service):
             self._wanted.add(tp)
             self._changed.set()
 
+    def torn(self, tp: TP) -> None:
+        """Acquire a partition anew whose log no longer holds what comes next: retention, or another log."""
+        logger.warning("partition %d: the log does not go on where its state ends; looking at it anew", tp.partition)
+        self._worker.release([tp.partition])
+        self.lost(tp)
+
     @Service.task
     async def _keep(self) -> None:
         pause_s = 0.05
@@ -102,8 +108,11 @@ class PartitionKeeper(Service):
                 except (RedisError, OSError) as error:
                     logger.debug("the store cannot be asked about partition %d: %s", tp.partition, error)
                     break
+                owned = self._worker.partitions.get(tp.partition)
                 if not current:
                     self.lost(tp)
+                elif owned and self._consumer and (self._consumer.highwater(tp) or owned.position) < owned.position:
+                    self.torn(tp)
 
     async def _acquire_wanted(self) -> None:
         """Acquire all that is wanted, then let the consumer read: it fetches nothing before.

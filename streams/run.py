@@ -11,8 +11,10 @@ import faust
 import torch
 
 from streams.app import StreamWorker, WorkerConfig
+from streams.errors import DependencyError
 from streams.preflight import inspect_kafka, inspect_redis
 from streams.quiet import say_once
+from streams.settings import WebSettings
 
 _QUIET = ("aiokafka", "faust", "mode", "kafka")
 """Libraries whose everyday news is of no interest to an operator."""
@@ -29,8 +31,7 @@ def run_worker(config: WorkerConfig, loglevel: str) -> None:
     faiss.omp_set_num_threads(1)
     place = inspect_kafka(config.kafka)
     inspect_redis(config.redis)
-    if config.web.port == 0:
-        config = replace(config, web=config.web.model_copy(update={"port": _free_port(config.web.host)}))
+    config = replace(config, web=config.web.model_copy(update={"port": _usable_port(config.web)}))
     parts = StreamWorker(config, place)
     print(f"worker: {parts.web.url}  cluster {place.cluster}, {place.n_partitions} partitions", flush=True)
     level = logging.getLevelNamesMapping()[loglevel.upper()]
@@ -47,7 +48,18 @@ def run_worker(config: WorkerConfig, loglevel: str) -> None:
             raise parts.fatal
 
 
-def _free_port(host: str) -> int:
-    with socket.socket() as probe:
-        probe.bind((host, 0))
-        return int(probe.getsockname()[1])
+def _usable_port(web: WebSettings) -> int:
+    """The port to listen on, looked at before the start: an error in its midst would come with a traceback.
+
+    Raises:
+        DependencyError: If it is taken, or the address is none of this machine's.
+    """
+    family = socket.AF_INET6 if ":" in web.host else socket.AF_INET
+    try:
+        with socket.create_server((web.host, web.port), family=family) as probe:
+            return int(probe.getsockname()[1])
+    except OSError as error:
+        raise DependencyError(
+            f"the web server cannot listen on {web.host}, port {web.port}: {error.strerror}; set web.port to a free one,"
+            " or to 0 to take any, and web.host to an address of this machine"
+        ) from error

@@ -163,6 +163,12 @@ class RedisSettings(Section):
         parts = urlsplit(data["url"])
         if parts.scheme not in ("redis", "rediss", "unix"):
             raise ValueError("url must begin with redis://, rediss:// or unix://")
+        if parts.fragment or "password" in parts.query or "username" in parts.query:
+            raise ValueError(
+                "url must hold no # and no credentials behind a ?; write them before the @, percent-encoded, or as"
+                " redis.username and redis.password"
+            )
+        _ = parts.port  # raises ValueError where it is none
         credentials, at, address = parts.netloc.rpartition("@")
         if not at:
             return data
@@ -221,8 +227,8 @@ class WorkerSettings(Section):
     """In event time: after this long a click counts half."""
     dead_letter_limit_bytes: int = Field(default=65536, ge=0)
     """A longer record goes to the dead letters cut to this length."""
-    dead_letter_patience: Duration = timedelta(seconds=30)
-    """How long a dead letter that cannot be written may hold up its partition before it is given up."""
+    dead_letter_patience: Duration = timedelta(seconds=10)
+    """How long a dead letter that cannot be written may hold up its worker before it is given up."""
     cached_sessions: int = Field(default=50_000, ge=0)
     """Sessions that a worker remembers for each partition, so that it need not read them again."""
     popularity_refresh: Duration = timedelta(seconds=2)

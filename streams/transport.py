@@ -14,7 +14,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
-from typing import Any, ClassVar, cast
+from typing import Any, ClassVar, NamedTuple, cast
 
 import aiokafka
 import faust
@@ -26,6 +26,14 @@ from streams.worker import RecordBatch
 
 _TAIL_PATIENCE_S = 1.0
 """How long the tail of a log may take to arrive; a tail that transactions left empty never does."""
+
+
+class Fetched(NamedTuple):
+    """One fetch."""
+
+    batches: list[RecordBatch]
+    torn: set[TP]
+    """Partitions whose log no longer holds what comes next; no more of them is handed over before they are sought."""
 
 
 class BatchSchema(faust.Schema[Any, Any]):
@@ -64,11 +72,11 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
         consumer._fetch_max_wait_ms = cast(BatchApp, self.app).fetch_max_wait_ms
         return consumer
 
-    async def fetch_batches(self, active: set[TP], timeout_s: float, max_records: int) -> list[RecordBatch]:
+    async def fetch_batches(self, active: set[TP], timeout_s: float, max_records: int) -> Fetched:
         """Whatever has arrived, one batch a partition; waits at most ``timeout_s`` for the first record."""
-        return cast("list[RecordBatch]", await self.call_thread(self._fetch_batches, active, timeout_s, max_records))
+        return cast(Fetched, await self.call_thread(self._fetch_batches, active, timeout_s, max_records))
 
-    async def _fetch_batches(self, active: set[TP], timeout_s: float, max_records: int) -> list[RecordBatch]:
+    async def _fetch_batches(self, active: set[TP], timeout_s: float, max_records: int) -> Fetched:
         consumer = self._ensure_consumer()
         fetched = await self._fetch_records(consumer, active, timeout_s, max_records)
         # No await since the records were taken, so positions belong to them, whatever was sought before.
@@ -81,10 +89,31 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
                 continue
             records, start = fetched.get(partition, ()), self._handed_over[tp]
             # A position moves without records over what transactions leave behind: markers, and all that was aborted.
-            if records or state.position > start:
+            if records or state.position != start:
                 self._handed_over[tp] = state.position
                 batches.append(RecordBatch(tp.partition, start, state.position, records))
-        return batches
+        return await self._without_torn(consumer, batches, next(iter(active)).topic)
+
+    async def _without_torn(
+        self, consumer: aiokafka.AIOKafkaConsumer, batches: list[RecordBatch], topic: str
+    ) -> Fetched:
+        """Set apart what does not follow what was handed over before.
+
+        aiokafka goes to a log's start where an offset is gone: retention has removed it, or the topic was made anew.
+        """
+        fetched = Fetched([], set())
+        for batch in batches:
+            tp, first = TP(topic, batch.partition), batch.records[0].offset if batch.records else batch.end
+            torn = first < batch.start
+            if first > batch.start + 1:  # transactions and compaction leave gaps, too
+                partition = driver.ensure_aiokafka_TP(tp)
+                torn = (await consumer.beginning_offsets([partition]))[partition] > batch.start
+            if not torn:
+                fetched.batches.append(batch)
+            elif self._handed_over.get(tp) == batch.end:  # not sought since
+                del self._handed_over[tp]
+                fetched.torn.add(tp)
+        return fetched
 
     async def seek_all(self, offsets: Mapping[TP, int]) -> None:
         """Read each partition from its offset on; what was fetched before is not handed over any more."""
@@ -133,6 +162,8 @@ class Consumer(driver.Consumer):
         """Ledger: offset after the last batch that is durable, for each partition."""
         self.on_assigned: Callable[[set[TP]], None] = lambda partitions: None
         """Called after every assignment, when the partitions stand paused."""
+        self.on_torn: Callable[[TP], None] = lambda partition: None
+        """Called where a partition's log no longer holds what comes next."""
 
     def _new_consumer_thread(self) -> ConsumerThread:
         return ConsumerThread(self, loop=self.loop, beacon=self.beacon)
@@ -166,7 +197,9 @@ class Consumer(driver.Consumer):
         if not active:
             await self.sleep(0.1)
             return
-        batches = await self._thread.fetch_batches(active.copy(), timeout, self.app.conf.broker_max_poll_records)
+        batches, torn = await self._thread.fetch_batches(active.copy(), timeout, self.app.conf.broker_max_poll_records)
+        for tp in torn:
+            self.on_torn(tp)
         if batches and self.flow_active:
             tp = next(tp for tp in active if tp.partition == batches[0].partition)
             yield tp, self._to_message(tp, batches)

@@ -321,8 +321,13 @@ class BatchWorker:
 
         async def attempt() -> None:
             nonlocal records
-            if failures := await deliver(self._producer(), records):
-                records = [failure.record for failure in failures]
+            failures = await deliver(self._producer(), records)
+            for record, error in failures:
+                if isinstance(error, MessageSizeTooLargeError):  # waiting would not make it smaller
+                    self._give_up(record, str(error))
+            failures = [failure for failure in failures if not isinstance(failure.error, MessageSizeTooLargeError)]
+            records = [failure.record for failure in failures]
+            if failures:
                 raise failures[0].error
 
         await self._wait_for("Kafka", batch, owned, attempt)
@@ -347,7 +352,7 @@ class BatchWorker:
     def _give_up(self, dead: OutgoingRecord, why: str) -> None:
         self.metrics.dead_letters_lost.inc()
         headers = {name: (value or b"").decode(errors="replace") for name, value in dead.headers}
-        logger.error("gave up a dead letter that could not be written (%s): %s", why, headers)
+        logger.error("gave up a record for %s that could not be written (%s): %s", dead.topic, why, headers)
 
     async def _wait_for(
         self, dependency: str, batch: RecordBatch, owned: OwnedPartition, attempt: Callable[[], Awaitable[T]]

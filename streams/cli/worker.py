@@ -3,12 +3,22 @@
 from __future__ import annotations
 
 import os
+from enum import StrEnum
 from typing import Annotated
 
 import typer
 
 from streams.cli.app import app
 from streams.cli.config import ConfigOption, SetOption, load_settings
+
+
+class LogLevel(StrEnum):
+    """How much a worker says."""
+
+    DEBUG = "debug"
+    INFO = "info"
+    WARNING = "warning"
+    ERROR = "error"
 
 
 @app.command()
@@ -21,7 +31,7 @@ def worker(
             min=0, max=65535, help="Port of /health, /ready and /metrics; 0 takes a free one.", show_default=False
         ),
     ] = None,
-    loglevel: Annotated[str, typer.Option(help="debug, info, warning or error.")] = "info",
+    loglevel: Annotated[LogLevel, typer.Option(help="What is worth a line.")] = LogLevel.INFO,
 ) -> None:
     """Answer events: keep sessions, step the encoder, publish a list for every event.
 

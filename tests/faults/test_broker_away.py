@@ -104,3 +104,24 @@ def test_events_that_retention_took_are_counted_and_the_rest_is_applied(on_real_
     for partition, offset in places.items():
         expected = f"partition {partition}: retention removed 10 events before they were applied; going on at offset"
         assert f"{expected} {offset + 10}" in later.log
+
+
+def test_events_that_retention_takes_from_under_a_worker_that_stands_still_are_counted(
+    on_real_kafka: Deployment,
+) -> None:
+    kafka = on_real_kafka.kafka
+    worker = on_real_kafka.worker().wait_ready()
+    publish_interactions(kafka, clicks(400))
+    wait_applied(on_real_kafka.settings, 400)
+    places = applied(on_real_kafka.settings)
+    worker.pause()
+    publish_interactions(kafka, clicks(8_000, seed=1))
+    with open_admin(kafka) as admin:
+        ends = admin.delete_records({TopicPartition(kafka.topics.interactions, p): -1 for p in places})
+    worker.resume()
+    publish_interactions(kafka, clicks(400, seed=2))
+    wait_applied(on_real_kafka.settings, 8_800)
+    lost = int(worker.metric("retention_lost_total"))
+    answered = len({made.recommendation_id for made in read_lists(kafka)})
+    assert ends
+    assert answered + lost == 8_800

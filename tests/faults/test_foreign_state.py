@@ -9,7 +9,7 @@ import sys
 import pytest
 
 from streams.store import LogBounds, RedisStore
-from streams.topics import cluster_id
+from streams.topics import cluster_id, create_topics, open_admin
 from tests.exactness import check_exact
 from tests.processes import Deployment, clicks, publish_interactions
 from tests.servers import REPOSITORY
@@ -60,3 +60,18 @@ def test_after_a_reset_the_state_is_rebuilt_from_the_log(deployment: Deployment)
     subprocess.run(command, cwd=REPOSITORY, check=True)
     deployment.worker()
     check_exact(deployment.settings)
+
+
+def test_a_topic_that_is_made_anew_stops_the_worker_that_reads_it(deployment: Deployment) -> None:
+    """Its first events would pass for those that were applied already."""
+    kafka = deployment.kafka
+    worker = deployment.worker().wait_ready()
+    publish_interactions(kafka, clicks(200))
+    check_exact(deployment.settings)
+    with open_admin(kafka) as admin:
+        admin.delete_topics([kafka.topics.interactions])
+    create_topics(kafka)
+    publish_interactions(kafka, clicks(20, seed=1))
+    assert worker.wait() == 1
+    assert "the topic was truncated or made anew" in worker.log
+    assert "`streamrec state reset` drops it" in worker.log

@@ -175,8 +175,8 @@ GARBAGE = {
         RawRecord(ModelUpdate(model="gru", version="v", uri="/v", manifest_sha256="0" * 64).to_json(), b"lstm"),
         "key",
     ),
-    "no key": (
-        RawRecord(ModelUpdate(model="gru", version="v", uri="/v", manifest_sha256="0" * 64).to_json()),
+    "an empty key": (
+        RawRecord(ModelUpdate(model="gru", version="v", uri="/v", manifest_sha256="0" * 64).to_json(), b""),
         "key",
     ),
     "noise of 1 MB": (RawRecord(b"\x80" * 1_000_000, b"gru"), "not-utf8"),
