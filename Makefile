@@ -38,7 +38,7 @@ check: $(STAMP) ## Lint, formatting and types.
 test: $(STAMP) ## All tests: the pure ones first, then those on real servers.
 	$(BIN)/pytest tests/unit tests/contracts tests/property tests/integration tests/faults
 
-demo: $(STAMP) ## MovieLens through the whole pipeline, in about four minutes.
+demo: $(STAMP) ## MovieLens through the whole pipeline, in about three minutes.
 	$(BIN)/streamrec demo $(ARGS)
 
 clean: ## Remove .venv and everything that was built or cached.

@@ -60,6 +60,6 @@ def _usable_port(web: WebSettings) -> int:
             return int(probe.getsockname()[1])
     except OSError as error:
         raise DependencyError(
-            f"the web server cannot listen on {web.host}, port {web.port}: {error.strerror}; set web.port to a free one,"
+            f"the web server cannot listen on {web.host}:{web.port}: {error.strerror}; set web.port to a free one,"
             " or to 0 to take any, and web.host to an address of this machine"
         ) from error

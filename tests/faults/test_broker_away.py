@@ -117,11 +117,11 @@ def test_events_that_retention_takes_from_under_a_worker_that_stands_still_are_c
     worker.pause()
     publish_interactions(kafka, clicks(8_000, seed=1))
     with open_admin(kafka) as admin:
-        ends = admin.delete_records({TopicPartition(kafka.topics.interactions, p): -1 for p in places})
+        admin.delete_records({TopicPartition(kafka.topics.interactions, p): -1 for p in places})
     worker.resume()
     publish_interactions(kafka, clicks(400, seed=2))
     wait_applied(on_real_kafka.settings, 8_800)
     lost = int(worker.metric("retention_lost_total"))
     answered = len({made.recommendation_id for made in read_lists(kafka)})
-    assert ends
-    assert answered + lost == 8_800
+    assert 0 < lost <= 8_000
+    assert answered + lost >= 8_800  # lists of a batch that was given up in mid-flight count on both sides
