@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from encoders.bundle import BundleDraft, IndexRecord, write_bundle
+from encoders.bundle import BundleDraft, IndexRecord, insist_on_writable, write_bundle
 from encoders.gru import GRUEncoder, GRUModule
 from encoders.protocols import FloatArray, IntArray
 from encoders.records import ModelUpdate
@@ -95,6 +95,7 @@ def train(plan: TrainingPlan, report: Report) -> TrainingResult:
         BundleError: If the bundle cannot be written.
     """
     torch.set_num_threads(plan.settings.threads)
+    insist_on_writable(plan.bundles)  # before the work, not after it
     clock = _Clock()
     log = read_log(plan.source, plan.rules, report)
     _insist_on_enough(log, plan)

@@ -117,6 +117,12 @@ def open_topic(source: KafkaSource, topic: str) -> Iterator[TopicReader]:
             bootstrap_timeout_ms=CONNECT_TIMEOUT_MS,
             max_poll_records=MAX_POLL_RECORDS,
         )
+    except KafkaError as error:
+        raise ReplayError(
+            f"cannot use Kafka at {source.brokers}: {error}. See that the brokers run (`streamrec stack` starts one on"
+            " this machine), or correct kafka.brokers and the credentials in [kafka]"
+        ) from error
+    try:
         with closing(consumer):
             partitions = consumer.partitions_for_topic(topic)
             if not partitions:

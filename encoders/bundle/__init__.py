@@ -8,7 +8,7 @@ safetensors, and one index that only `index/` reads; nothing is pickled.
 from encoders.bundle.manifest import IndexRecord, Manifest, bundle_path, read_manifest, vocabulary_fingerprint
 from encoders.bundle.read import Bundle, read_bundle
 from encoders.bundle.registry import ENCODERS, BundledEncoder
-from encoders.bundle.write import BundleDraft, write_bundle
+from encoders.bundle.write import BundleDraft, insist_on_writable, write_bundle
 
 __all__ = [
     "ENCODERS",
@@ -18,6 +18,7 @@ __all__ = [
     "IndexRecord",
     "Manifest",
     "bundle_path",
+    "insist_on_writable",
     "read_bundle",
     "read_manifest",
     "vocabulary_fingerprint",

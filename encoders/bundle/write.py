@@ -56,6 +56,21 @@ class BundleDraft:
     items_offsets: PartitionOffsets = field(default_factory=dict)
 
 
+def insist_on_writable(directory: Path) -> None:
+    """Make the folder for bundles if it is missing, and try to write there.
+
+    Raises:
+        BundleError: If nothing can be written there.
+    """
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=directory).close()
+    except OSError as error:
+        raise BundleError(
+            f"cannot write bundles to {directory}: {error.strerror}; choose another folder or free it"
+        ) from error
+
+
 def write_bundle(directory: Path, draft: BundleDraft, created_at_ms: int) -> BundleReference:
     """Write a bundle into a new folder of ``directory``; it is there whole or not at all.
 
@@ -71,13 +86,8 @@ def write_bundle(directory: Path, draft: BundleDraft, created_at_ms: int) -> Bun
         BundleError: If the bundle cannot be written; nothing is left behind.
     """
     directory = directory.absolute()
-    try:
-        directory.mkdir(parents=True, exist_ok=True)
-        scratch = Path(tempfile.mkdtemp(prefix=".writing-", dir=directory))
-    except OSError as error:
-        raise BundleError(
-            f"cannot write bundles to {directory}: {error.strerror}; choose another folder or free it"
-        ) from error
+    insist_on_writable(directory)
+    scratch = Path(tempfile.mkdtemp(prefix=".writing-", dir=directory))
     try:
         scratch.chmod(0o755)  # a worker may run as another user
         version, manifest_sha256 = _write_files(scratch, draft, created_at_ms)

@@ -22,15 +22,21 @@ if TYPE_CHECKING:
     from trainer.job import TrainingPlan, TrainingResult
 
 
+def _interval(text: str) -> timedelta:
+    """`--every`, which must leave the trainer a breath."""
+    interval = parse_duration(text)
+    if interval < timedelta(seconds=1):
+        raise typer.BadParameter(f"{text} is too often; at least 1s")
+    return interval
+
+
 @app.command()
 def train(
     config: ConfigOption = None,
     sets: SetOption = None,
     every: Annotated[
         timedelta | None,
-        typer.Option(
-            parser=parse_duration, metavar="15m", help="Train again and again, this long after the last start."
-        ),
+        typer.Option(parser=_interval, metavar="15m", help="Train again and again, this long after the last start."),
     ] = None,
     bundles: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Where to write the model. Default: model.bundles.")

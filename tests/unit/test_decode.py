@@ -74,6 +74,15 @@ def test_a_bad_record_is_dead_with_its_reason(name: str) -> None:
     assert reason(value) == expected
 
 
+def test_headers_and_key_count_so_that_every_valid_record_can_be_forwarded() -> None:
+    assert reason(wire(), (("trace", b"x" * 1_010_000),)) == "too-large"
+    assert decoded(Record(0, wire(), b"k" * 1_010_000)).dead[0].reason == "too-large"
+
+
+def test_a_missing_time_is_a_missing_field() -> None:
+    assert reason(wire().replace(b"timestamp_ms", b"time")) == "invalid"
+
+
 def test_a_valid_record_is_an_event_in_its_place() -> None:
     outcome = of(wire(unknown={"a": [1]}))
     assert [(e.offset, e.interaction.user_id) for e in outcome.events] == [(3, "u")]

@@ -167,6 +167,9 @@ def test_password_given_twice_is_refused_without_showing_it() -> None:
     "sets",
     [
         [f"redis.url=http://:{SECRET}@h:1"],
+        [f"redis.url=redis://h:1/0?password={SECRET}"],
+        [f"redis.url=redis://me:a#{SECRET}@h:1/0"],
+        [f"redis.url=redis://me:{SECRET}@h:99999/0"],
         [f"redis.url=redis://:{SECRET}@h:1", "redis.socket_timeout_s=0"],
         ["kafka.sasl_username=u", f"kafka.sasl_password={SECRET}"],
         ["kafka.sasl_password=" + json.dumps([SECRET])],
