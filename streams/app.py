@@ -113,6 +113,7 @@ class StreamWorker:
             metrics=self.exposition,
         )
         self._serving = Serving()
+        self.app.may_join = self.prepared
         self._attach()
 
     @property
@@ -191,6 +192,13 @@ class StreamWorker:
             await self.board.counted(n_events)
         except RedisError as error:
             logger.debug("popularity of other partitions cannot be read: %s", error)
+
+    def prepared(self) -> bool:
+        """Whether the items are known and the model, if there is one, is loaded.
+
+        Events that waited for a worker would else be answered without the model, with items that are sold out.
+        """
+        return self.broadcast.caught_up and self.reloader.plan.settled
 
     def serving(self) -> Serving:
         """What answers now; the same object until something of it changes."""

@@ -36,6 +36,10 @@ class Fetched(NamedTuple):
     """Partitions whose log no longer holds what comes next; no more of them is handed over before they are sought."""
 
 
+_MAY_JOIN_S = 0.02
+"""How often an app that waits to join looks whether it may."""
+
+
 class BatchSchema(faust.Schema[Any, Any]):
     """Leaves a message as it is: a batch is decoded by the pipeline."""
 
@@ -53,6 +57,14 @@ class BatchApp(faust.App):
 
     fetch_max_wait_ms: int = 500
     """How long a broker may hold back the answer to a fetch while it has nothing."""
+    may_join: Callable[[], bool] = staticmethod(lambda: True)
+    """Whether all is there that answering takes; before, the app does not join the consumer group."""
+
+    async def on_start(self) -> None:
+        """Hold everything back that would take partitions from workers that are further."""
+        await super().on_start()
+        while not (self.should_stop or self.may_join()):  # noqa: ASYNC110  # what is waited for tells nobody
+            await asyncio.sleep(_MAY_JOIN_S)
 
 
 class ConsumerThread(driver.AIOKafkaConsumerThread):
