@@ -38,7 +38,7 @@ def worker(
     Start as many as there are cores; they share the partitions of `interactions` in one consumer group, and
     take over from one that dies. Ctrl-C or SIGTERM stops a worker; nothing is lost, however it ends.
 
-    The first line printed is the address of its own web pages: `/health`, `/ready` and `/metrics`.
+    It prints the address of its own web pages: `/health`, `/ready` and `/metrics`.
     """
     # One thread each for torch, FAISS and BLAS: a deployment scales by worker processes.
     os.environ.setdefault("OMP_NUM_THREADS", "1")
