@@ -12,8 +12,6 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import Literal, NamedTuple
 
-import numpy as np
-import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict, Field
 
 from encoders.events import EVENT_BY_CODE, EVENT_TRAITS, EventType
@@ -114,24 +112,3 @@ def extend(window: Window, entry: Entry, rule: WindowRule) -> tuple[Step, list[i
     window.times_s.append(entry.time_s)
     window.type_codes.append(entry.type_code)
     return (Step.RESTARTED if dropped else Step.APPENDED), dropped
-
-
-def window_start(n_entries: npt.NDArray[np.int64], max_len: int) -> npt.NDArray[np.int64]:
-    """Where the window begins once ``n_entries`` admitted entries have come, without gaps or repeats.
-
-    The closed form of `extend`, for code that cuts whole sequences at once.
-
-    Args:
-        n_entries: How many entries have entered, each at least 1.
-        max_len: `WindowRule.max_len`.
-
-    Shape:
-        - n_entries: any
-        - Output: the same
-
-    Example:
-        >>> window_start(np.array([1, 4, 5, 6, 7]), max_len=4)
-        array([0, 0, 2, 2, 4])
-    """
-    stride = max_len - max_len // 2
-    return np.maximum(0, -((max_len - n_entries) // stride)) * stride

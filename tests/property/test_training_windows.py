@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from encoders.events import EVENT_TRAITS, EventType
-from encoders.window import Entry, Step, Window, WindowRule, extend, window_start
+from encoders.window import Entry, Step, Window, WindowRule, extend
 from tests.logs import CLICK, make_log
 from trainer.dataset import cut_windows, training_rows
 
@@ -72,10 +72,3 @@ def test_an_unknown_item_is_neither_input_nor_target(log, rule: WindowRule, unkn
         assert not inputs[n:].any()
         assert not targets[n:].any()
         assert not {int(i) - 1 for i in (*inputs[:n], *targets[targets > 0])} & unknown
-
-
-@given(st.integers(1, 60), st.integers(2, 9))
-def test_without_gaps_and_repeats_windows_begin_where_the_closed_form_says(n: int, max_len: int) -> None:
-    log = make_log([(0, i, i) for i in range(n)])
-    starts = cut_windows(log, WindowRule(max_len=max_len)).starts
-    assert starts.tolist() == window_start(np.arange(1, n + 1), max_len).tolist()

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
 from encoders.events import EVENT_BY_CODE
-from encoders.window import Entry, Step, Window, WindowRule, extend, window_start
+from encoders.window import Entry, Step, Window, WindowRule, extend
 
 rules = st.builds(
     WindowRule,
@@ -72,12 +71,3 @@ def test_a_window_that_was_stored_goes_on_as_if_it_had_not(log: list[Entry], rul
     for entry in log[cut:]:
         extend(resumed, entry, rule)
     assert resumed == at_once
-
-
-@given(st.integers(2, 40), st.integers(1, 200))
-def test_the_closed_form_is_what_extend_does(max_len: int, n: int) -> None:
-    rule, window, starts, left = WindowRule(max_len=max_len), Window(), [], 0
-    for item in range(n):
-        left += len(extend(window, Entry(item, 0, 2), rule)[1])
-        starts.append(left)
-    np.testing.assert_array_equal(window_start(np.arange(1, n + 1), max_len), starts)
