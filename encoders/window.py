@@ -8,13 +8,16 @@ function of (window, model), and the cost of an event is flat on average.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Iterable
+from dataclasses import dataclass
 from enum import Enum
+from functools import cached_property
+from struct import pack, unpack
 from typing import Literal, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from encoders.events import EVENT_BY_CODE, EVENT_TRAITS, EventType
+from encoders.events import EVENT_TRAITS, EventType
 
 
 class WindowRule(BaseModel):
@@ -31,9 +34,10 @@ class WindowRule(BaseModel):
     event_types: tuple[EventType, ...] = tuple(kind for kind, traits in EVENT_TRAITS.items() if traits.enters_window)
     """The event types that enter."""
 
-    def admits(self, code: int) -> bool:
-        """Whether events with this type code enter the window."""
-        return EVENT_BY_CODE.get(code) in self.event_types
+    @cached_property
+    def codes(self) -> frozenset[int]:
+        """Type codes of the events that enter."""
+        return frozenset(EVENT_TRAITS[kind].code for kind in self.event_types)
 
 
 class Entry(NamedTuple):
@@ -59,23 +63,52 @@ class Step(Enum):
 
 @dataclass(slots=True)
 class Window:
-    """A user's newest events, oldest first, as three parallel columns."""
+    """A user's newest events, oldest first, as three columns in their stored form.
 
-    item_hashes: list[int] = field(default_factory=list)
-    times_s: list[int] = field(default_factory=list)
-    type_codes: list[int] = field(default_factory=list)
+    Columns are `bytes`: they are shared by every copy of the window, and storing one is joining them.
+    """
+
+    item_column: bytes = b""
+    """64-bit item hashes, little endian."""
+    time_column: bytes = b""
+    """Seconds, 32 bits each, little endian."""
+    type_column: bytes = b""
+    """Type codes, one byte each."""
+
+    @classmethod
+    def of(cls, entries: Iterable[Entry]) -> Window:
+        """A window that holds the given entries."""
+        columns = [*zip(*entries, strict=True)] or [(), (), ()]
+        n = len(columns[0])
+        return cls(pack(f"<{n}Q", *columns[0]), pack(f"<{n}I", *columns[1]), bytes(columns[2]))
 
     def __len__(self) -> int:
-        return len(self.item_hashes)
+        return len(self.type_column)
+
+    @property
+    def item_hashes(self) -> list[int]:
+        """64-bit identities of the items."""
+        return list(unpack(f"<{len(self)}Q", self.item_column))
+
+    @property
+    def times_s(self) -> list[int]:
+        """Event times, whole seconds since 1970."""
+        return list(unpack(f"<{len(self)}I", self.time_column))
+
+    @property
+    def type_codes(self) -> list[int]:
+        """Type codes."""
+        return list(self.type_column)
 
     def copy(self) -> Window:
         """An independent window with the same entries."""
-        return Window(self.item_hashes.copy(), self.times_s.copy(), self.type_codes.copy())
+        return Window(self.item_column, self.time_column, self.type_column)
 
     def drop_oldest(self, n: int) -> list[int]:
         """Remove the oldest ``n`` entries and return their item hashes."""
-        dropped = self.item_hashes[:n]
-        del self.item_hashes[:n], self.times_s[:n], self.type_codes[:n]
+        dropped = list(unpack(f"<{n}Q", self.item_column[: 8 * n]))
+        self.item_column, self.time_column = self.item_column[8 * n :], self.time_column[4 * n :]
+        self.type_column = self.type_column[n:]
         return dropped
 
 
@@ -92,23 +125,25 @@ def extend(window: Window, entry: Entry, rule: WindowRule) -> tuple[Step, list[i
         What happened, and the item hashes that left the window, oldest first.
 
     Example:
-        >>> window = Window([1, 2, 3, 4], [0, 0, 0, 0], [2, 2, 2, 2])
+        >>> window = Window.of(Entry(item, 0, 2) for item in (1, 2, 3, 4))
         >>> extend(window, Entry(5, 9, 2), WindowRule(max_len=4))
         (<Step.RESTARTED: 'restarted'>, [1, 2])
         >>> window.item_hashes
         [3, 4, 5]
     """
-    if not rule.admits(entry.type_code):
+    if entry.type_code not in rule.codes:
         return Step.IGNORED, []
     dropped: list[int] = []
-    if len(window):
-        if rule.session_gap_s is not None and entry.time_s - window.times_s[-1] > rule.session_gap_s:
-            dropped = window.drop_oldest(len(window))
-        elif rule.repeats == "collapse" and window.item_hashes[-1] == entry.item_hash:
+    item, n = entry.item_hash.to_bytes(8, "little"), len(window.type_column)
+    if n:
+        gap_s = rule.session_gap_s
+        if gap_s is not None and entry.time_s - int.from_bytes(window.time_column[-4:], "little") > gap_s:
+            dropped = window.drop_oldest(n)
+        elif rule.repeats == "collapse" and window.item_column[-8:] == item:
             return Step.IGNORED, []
-        elif len(window) >= rule.max_len:
-            dropped = window.drop_oldest(len(window) - rule.max_len // 2)
-    window.item_hashes.append(entry.item_hash)
-    window.times_s.append(entry.time_s)
-    window.type_codes.append(entry.type_code)
+        elif n >= rule.max_len:
+            dropped = window.drop_oldest(n - rule.max_len // 2)
+    window.item_column += item
+    window.time_column += entry.time_s.to_bytes(4, "little")
+    window.type_column += entry.type_code.to_bytes(1, "little")
     return (Step.RESTARTED if dropped else Step.APPENDED), dropped

@@ -13,7 +13,7 @@ REQUEST = EVENT_TRAITS[EventType.REQUEST].code
 
 
 def window_of(*items: int, time_s: int = 0) -> Window:
-    return Window(list(items), [time_s] * len(items), [CLICK] * len(items))
+    return Window.of(Entry(item, time_s, CLICK) for item in items)
 
 
 def test_a_gap_exactly_reached_keeps_the_window() -> None:
@@ -107,8 +107,7 @@ def test_a_type_that_the_rule_does_not_admit_changes_nothing(code: int) -> None:
 
 def test_only_the_rules_event_types_enter() -> None:
     rule = WindowRule(event_types=(EventType.PURCHASE,))
-    assert rule.admits(EVENT_TRAITS[EventType.PURCHASE].code)
-    assert not rule.admits(CLICK)
+    assert rule.codes == {EVENT_TRAITS[EventType.PURCHASE].code}
 
 
 def test_a_copy_is_independent() -> None:
