@@ -28,8 +28,8 @@ THIRD_PARTY: dict[str, set[str]] = {
     },
     "trainer": {"kafka", "numpy", "pydantic", "torch"},
     "streams/cli": {
-        "aiokafka", "kafka", "numpy", "pydantic", "pydantic_core", "pydantic_settings", "redis", "rich", "torch",
-        "typer",
+        "aiokafka", "kafka", "matplotlib", "numpy", "psutil", "pydantic", "pydantic_core", "pydantic_settings", "redis",
+        "rich", "torch", "typer",
     },
 }  # fmt: skip
 """Which libraries each may import."""
