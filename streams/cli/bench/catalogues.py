@@ -194,7 +194,7 @@ def fit_encoder(catalogue: Catalogue) -> GRUEncoder:
     else:
         vectors = torch.from_numpy(_world(catalogue).vectors(catalogue.fit.embedding_dim))
         module = build_model(0, catalogue.fit)
-        module.item_embeddings = nn.Embedding(*vectors.shape, PADDING_ITEM, _weight=vectors)
+        module.item_embeddings = nn.Embedding(len(vectors), vectors.shape[1], PADDING_ITEM, _weight=vectors)
         module.item_embeddings.weight.requires_grad_(False)
     events = _interactions(_not_held_out(catalogue, catalogue.fit_events))
     rows = training_rows(events, WINDOW_RULE, events.item_codes, np.ones(len(events), dtype=bool))
