@@ -1,1 +1,144 @@
 """`streamrec bench`: what an event costs, beside peers and beside the least that it could cost."""
+
+from __future__ import annotations
+
+import signal
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING, Annotated, NoReturn
+
+import typer
+
+from streams.cli.app import app
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from streams.cli.bench.benchmark import Benchmark, Figures
+    from streams.cli.bench.stage import Stage
+
+
+@app.command()
+def bench(
+    names: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="NAMES",
+            help="throughput, latency, catalogue, history, workers, reload; all of them if none is named.",
+            show_default=False,
+        ),
+    ] = None,
+    json_file: Annotated[
+        Path | None, typer.Option("--json", metavar="FILE", help="Write all figures there.", show_default=False)
+    ] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", metavar="DIR", help="Write each benchmark's figures to DIR/NAME.json."),
+    ] = None,
+    quick: Annotated[
+        bool,
+        typer.Option("--quick", help="Tiny numbers and no peers, to see that it works; the figures mean nothing."),
+    ] = False,
+    brokers: Annotated[
+        str | None,
+        typer.Option(metavar="HOST:PORT", help="A Kafka to use. Default: an embedded one.", show_default=False),
+    ] = None,
+    redis: Annotated[
+        str | None,
+        typer.Option(metavar="URL", help="A Redis to use. Default: an embedded Valkey.", show_default=False),
+    ] = None,
+) -> None:
+    """Measure what an event costs, end to end: Kafka in, state in Redis, Kafka out.
+
+    - **throughput**: one worker drains a full topic, beside the same in stock Faust and in Quix Streams, and
+      beside the parts that nobody can leave out, measured alone
+    - **latency**: from publish to receipt at 10, 50 and 80 % of that throughput
+    - **catalogue**: from three thousand to a million items
+    - **history**: users with 10, 100 and 1,000 past events
+    - **workers**: 1, 2 and 4 worker processes
+    - **reload**: a model of a million items is swapped while events flow
+
+    Needs no servers: a broker and Valkey are started on free ports for each measurement. Given ones get topics and keys
+    of their own, which are removed again. All of them take about 15 minutes on two cores; let nothing else run.
+
+    Exits 1 if an event was lost anywhere. A goal that was missed is shown, and no error.
+    """
+    import shutil
+    import tempfile
+
+    from rich.console import Console
+
+    from streams.cli.bench.benchmark import chosen
+    from streams.cli.bench.errors import BenchError
+
+    benchmarks = chosen(names or [])
+    try:
+        import psutil  # noqa: F401  # of the extra `bench`
+    except ImportError:
+        raise BenchError("benchmarks need a few more packages: pip install 'streamrec[bench]'") from None
+    from streams.cli.bench.stage import Stage
+
+    for ending in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(ending, _interrupt)
+    console = Console()
+    directory = Path(tempfile.mkdtemp(prefix="streamrec-bench-"))
+    well = False
+    try:
+        stage = Stage(console, directory, brokers, redis, quick)
+        well = _run(stage, benchmarks, json_file, output)
+    except KeyboardInterrupt:
+        well = True
+        console.print("\nstopped; nothing is left running")
+        raise typer.Exit(130) from None
+    finally:
+        if well:
+            shutil.rmtree(directory, ignore_errors=True)
+        else:
+            shutil.rmtree(directory / "bundles", ignore_errors=True)
+            console.print(f"logs are kept in {directory}", highlight=False, soft_wrap=True)
+    if not well:
+        raise typer.Exit(1)
+
+
+def _run(stage: Stage, benchmarks: list[Benchmark], json_file: Path | None, output: Path | None) -> bool:
+    """Run them one after the other; whether no event was lost."""
+    from streams.cli.bench.environment import environment
+    from streams.cli.bench.report import table, write_json
+
+    # Before the work, not after it.
+    for folder in (output, json_file.parent if json_file else None):
+        if folder:
+            folder.mkdir(parents=True, exist_ok=True)
+    where = environment(stage.servers())
+    _say_where(stage.console, where)
+    for benchmark in benchmarks:
+        stage.console.rule(benchmark.name)
+        stage.results[benchmark.name] = figures = benchmark.run(stage)
+        stage.console.print(table(benchmark, figures))
+        if output:
+            write_json(output / f"{benchmark.name}.json", {"environment": where, benchmark.name: figures})
+        if json_file:
+            write_json(json_file, {"environment": where, **stage.results})
+    return _complain(stage.console, stage.results)
+
+
+def _say_where(console: Console, where: Figures) -> None:
+    console.print(
+        f"{where['cpu']}, {where['cores']} cores; {where['broker']}; {where['redis']}; commit {where['commit']}",
+        highlight=False,
+        soft_wrap=True,
+    )
+
+
+def _complain(console: Console, results: dict[str, Figures]) -> bool:
+    from streams.cli.bench.benchmark import lost_events
+
+    lost = {name: found for name, figures in results.items() if (found := lost_events(figures))}
+    for name, found in lost.items():
+        told = ", ".join(f"{key} {count:,}" for key, count in found.items())
+        console.print(f"NOT WELL: {name} lost events: {told}", style="bold red", highlight=False)
+    return not lost
+
+
+def _interrupt(signum: int, frame: FrameType | None) -> NoReturn:
+    raise KeyboardInterrupt

