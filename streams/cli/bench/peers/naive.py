@@ -1,0 +1,75 @@
+"""The recommender as a stock Faust program: one event at a time, a Table for the sessions, one `send` for each list.
+
+What Faust's documentation shows, with the settings that help: the Table in memory with its changelog, raw bytes
+where Faust would serialise once more, bounded polls, no web server and no leader topic.
+"""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import faust
+from kafka import KafkaConsumer
+
+from streams.cli.bench.peers.options import PeerOptions, peer_options
+from streams.cli.bench.peers.recommender import Recommender
+
+
+def main() -> None:
+    """Run until SIGTERM."""
+    app = naive_app(peer_options("naive"))
+    faust.Worker(app, loglevel="WARNING", redirect_stdouts=False).execute_from_commandline()
+
+
+def naive_app(options: PeerOptions) -> faust.App:
+    """The whole program."""
+    recommender = Recommender(options.bundle, options.top_n)
+    app = stock_app(options)
+    clicks = app.topic(options.input, key_type=bytes, key_serializer="raw", value_type=bytes, value_serializer="raw")
+    lists = app.topic(options.output, key_type=bytes, key_serializer="raw", value_type=bytes, value_serializer="raw")
+    sessions = app.Table("sessions", partitions=n_partitions(options), key_type=bytes, value_type=bytes)
+
+    @app.agent(clicks)
+    async def recommend(stream: Any) -> None:
+        async for key, value in stream.items():
+            click = json.loads(value)
+            sessions[key], items = recommender.answer(sessions.get(key), click["item_id"])
+            answer = {"event_id": click["event_id"], "user_id": click["user_id"], "items": items}
+            await lists.send(key=key, value=json.dumps(answer).encode())
+
+    return app
+
+
+def stock_app(options: PeerOptions) -> faust.App:
+    """A Faust app on Faust's own driver; short timeouts, since the embedded broker holds a joining group for long."""
+    return faust.App(
+        options.group,
+        broker=";".join(f"kafka://{address}" for address in options.brokers.split(",")),
+        broker_session_timeout=6.0,
+        broker_heartbeat_interval=2.0,
+        broker_rebalance_timeout=6.0,
+        broker_max_poll_records=500,
+        consumer_auto_offset_reset="earliest",
+        store="memory://",
+        stream_buffer_maxsize=4096,
+        stream_wait_empty=False,
+        topic_disable_leader=True,
+        web_enabled=False,
+        datadir=Path(tempfile.mkdtemp(prefix="streamrec-peer-")),
+    )
+
+
+def n_partitions(options: PeerOptions) -> int:
+    """How many partitions the input has, and with it a Table beside it."""
+    consumer = KafkaConsumer(bootstrap_servers=options.brokers.split(","))
+    try:
+        return len(consumer.partitions_for_topic(options.input) or (0,))
+    finally:
+        consumer.close()
+
+
+if __name__ == "__main__":
+    main()
