@@ -6,17 +6,37 @@ Shape letters: ``B`` queries, ``D`` embedding dimension, ``k`` answers to each q
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Protocol, Self
+from typing import Any, Protocol, Self, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
 
 IntArray = npt.NDArray[np.int64]
 FloatArray = npt.NDArray[np.float32]
+BoolArray = npt.NDArray[np.bool_]
 
 
-class VectorIndex(Protocol):
-    """Finds the items whose vectors have the largest inner product with a query.
+class ItemSearch(Protocol):
+    """Finds the items whose vectors have the largest inner product with a query."""
+
+    def search(self, queries: FloatArray, k: int) -> tuple[IntArray, FloatArray]:
+        """Item numbers and scores, best first.
+
+        A list is only short where there are fewer items than ``k``, however approximate the search is.
+
+        Args:
+            queries: Query vectors.
+            k: How many, at least 1. Where there are fewer items, the rest is item number 0 with
+                score minus infinity.
+
+        Shape:
+            - queries: ``(B, D)``
+            - Output: ``(B, k)`` and ``(B, k)``
+        """
+
+
+class VectorIndex(ItemSearch, Protocol):
+    """An index over all item vectors of a model.
 
     Rows of the vectors are item numbers and row 0 is padding: it is never an answer. Searches from
     several threads at once are allowed; nothing here does I/O but `save` and `load`.
@@ -39,20 +59,14 @@ class VectorIndex(Protocol):
         """``D``."""
 
     @classmethod
-    def build(cls, vectors: FloatArray) -> Self:
-        """An index over rows 1 … n_items. Shape: ``(n_items + 1, D)``."""
+    def build(cls, vectors: FloatArray, seed: int = 0) -> Self:
+        """An index over rows 1 … n_items, the same for the same seed. Shape: ``(n_items + 1, D)``."""
 
-    def search(self, queries: FloatArray, k: int) -> tuple[IntArray, FloatArray]:
-        """Item numbers and scores, best first.
+    def without(self, removed: BoolArray) -> ItemSearch:
+        """The same items but some; this index stays as it is, and is shared.
 
         Args:
-            queries: Query vectors.
-            k: How many, at least 1. Where there are fewer items, the rest is item number 0 with
-                score minus infinity.
-
-        Shape:
-            - queries: ``(B, D)``
-            - Output: ``(B, k)`` and ``(B, k)``
+            removed: By item number; row 0 is not looked at. Shape: ``(n_items + 1,)``.
         """
 
     def save(self, path: Path) -> None:
@@ -65,3 +79,15 @@ class VectorIndex(Protocol):
         Raises:
             VectorIndexError: If the file cannot be read or holds something else.
         """
+
+
+@runtime_checkable
+class TunableIndex(VectorIndex, Protocol):
+    """An index whose recall grows with the effort of a search, and so does its cost."""
+
+    effort: int
+    """How much of the index a search looks at, at least 1. Not to be changed while others search."""
+
+    @property
+    def max_effort(self) -> int:
+        """Where more gains nothing or is not worth it."""
