@@ -86,6 +86,7 @@ def drain(
     measured: tuple[float, float] = MEASURED,
     most_s: float = 120.0,
     fill_now: bool = False,
+    name: str | None = None,
 ) -> Drained:
     """Watch processes answer a load, and measure them over a part of it.
 
@@ -97,12 +98,13 @@ def drain(
         measured: Between which shares of the lists to measure.
         most_s: When the measured interval is longer than this, the processes are stopped and it ends there.
         fill_now: Whether to publish the load first, for processes that are ready.
+        name: What drains, in progress and in messages; the first process's name if not given.
 
     Raises:
         BenchError: If a process ends by itself, or no list comes at all.
     """
     batches = list(load.batches()) if fill_now else []
-    return asyncio.run(_drain(ground, load, processes, console, measured, most_s, batches))
+    return asyncio.run(_drain(ground, load, processes, console, measured, most_s, batches, name or processes[0].name))
 
 
 async def _fill(ground: Ground, batches: Iterable[RecordBatch]) -> None:
@@ -118,8 +120,9 @@ async def _drain(
     measured: tuple[float, float],
     most_s: float,
     batches: Sequence[RecordBatch],
+    name: str,
 ) -> Drained:
-    answers, name = Answers(load), processes[0].name
+    answers = Answers(load)
     first, last = (max(1, round(len(load) * share)) for share in measured)
     async with Receiver(ground.kafka, answers) as receiver:
         if batches:

@@ -45,7 +45,7 @@ class Size(NamedTuple):
 
 
 FULL = Size(500, {10: Past(12, 10), 100: Past(3, 40), 1_000: Past(1, 120)}, 200)
-QUICK = Size(50, {10: Past(4, 5), 100: Past(1, 20), 1_000: Past(1, 20)}, 50)
+QUICK = Size(10, {10: Past(8, 10), 100: Past(2, 40), 1_000: Past(1, 40)}, 20)
 
 
 class Click(NamedTuple):

@@ -238,6 +238,7 @@ class Stage:
         self.results: dict[str, Figures] = {}
         """What the benchmarks before found."""
         self._n_grounds = 0
+        self._made: set[tuple[str, int]] = set()
 
     def say(self, words: str) -> None:
         """Say what goes on."""
@@ -260,7 +261,9 @@ class Stage:
 
     def bundle(self, catalogue: Catalogue, generation: int = 0) -> ModelUpdate:
         """The catalogue's model, made once for all benchmarks of this run."""
-        self.say(f"a model of {catalogue.n_items:,} items")
+        if (catalogue.name, generation) not in self._made:
+            self._made.add((catalogue.name, generation))
+            self.say(f"making a model of {catalogue.n_items:,} items")
         return make_bundle(self.bundles, catalogue, generation=generation)
 
     def catalogue(self, name: str) -> Catalogue:
@@ -322,8 +325,9 @@ def settings_text(settings: Settings) -> str:
 
 
 def _remove_topics(kafka: KafkaSettings) -> None:
+    """Topics of this measurement, those included that a peer has made beside them."""
     with open_admin(kafka) as admin:
-        admin.delete_topics(list(kafka.topics.model_dump().values()))
+        admin.delete_topics([name for name in admin.list_topics() if name.startswith(kafka.group_id)])
 
 
 def _remove_keys(redis: RedisSettings) -> None:

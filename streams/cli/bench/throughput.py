@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from itertools import chain
 from typing import NamedTuple
 
+from encoders.bundle.manifest import bundle_path
 from streams.cli.bench.benchmark import Figures
 from streams.cli.bench.catalogues import WINDOW_RULE, Catalogue, clicks
 from streams.cli.bench.drain import Drained, drain, fill
@@ -12,6 +14,9 @@ from streams.cli.bench.stage import PARTITIONS, Stage
 from streams.settings import WorkerSettings
 
 CATALOGUE = "ml1m"
+
+
+PEERS = ("naive", "take", "quix")
 
 
 class Size(NamedTuple):
@@ -32,7 +37,18 @@ def run(stage: Stage) -> Figures:
     """Our worker, the peers one after the other, and the limit; each on servers of its own."""
     size, catalogue = (QUICK if stage.quick else FULL), stage.catalogue(CATALOGUE)
     ours = drain_with_worker(stage, catalogue, size.events, size.most_s)
-    return {"items": catalogue.n_items, "top_n": catalogue.top_n, **ours.figures()}
+    figures: Figures = {"items": catalogue.n_items, "top_n": catalogue.top_n, **ours.figures()}
+    if stage.quick:
+        return figures
+    for name in PEERS:
+        theirs = _drain_with_peer(stage, catalogue, name, size)
+        figures[f"{name}_events_per_s"] = round(theirs.events_per_s, 1)
+        figures[f"{name}_cpu_us_per_event"] = round(theirs.cpu_us_per_event, 2)
+        figures[f"{name}_lost"] = theirs.lost
+        figures[f"{name}_duplicates"] = theirs.duplicates
+        figures[f"ratio_to_{name}"] = round(ours.events_per_s / theirs.events_per_s, 2)
+        figures[f"cpu_ratio_to_{name}"] = round(theirs.cpu_us_per_event / ours.cpu_us_per_event, 2)
+    return figures
 
 
 def drain_with_worker(stage: Stage, catalogue: Catalogue, n_events: int, most_s: float) -> Drained:
@@ -44,3 +60,22 @@ def drain_with_worker(stage: Stage, catalogue: Catalogue, n_events: int, most_s:
         ground.announce(update)
         worker = ground.worker(window=WINDOW_RULE, worker=WorkerSettings(top_n=catalogue.top_n))
         return drain(ground, load, [worker], stage.console, most_s=most_s)
+
+
+def _drain_with_peer(stage: Stage, catalogue: Catalogue, name: str, size: Size) -> Drained:
+    """The same model, index and events, and another program in our worker's place."""
+    update = stage.bundle(catalogue)
+    with stage.ground() as ground:
+        load = Load(clicks(catalogue, size.peer_events), PARTITIONS)
+        fill(ground, load)
+        topics = ground.kafka.topics
+        options = {
+            "--brokers": ground.kafka.brokers,
+            "--input": topics.interactions,
+            "--output": topics.recommendations,
+            "--bundle": str(bundle_path(update.uri)),
+            "--group": ground.kafka.group_id,
+            "--top-n": str(catalogue.top_n),
+        }
+        peer = ground.python(name, "-m", f"streams.cli.bench.peers.{name}", *chain(*options.items()))
+        return drain(ground, load, [peer], stage.console, most_s=size.most_s)

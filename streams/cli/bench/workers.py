@@ -31,7 +31,7 @@ def run(stage: Stage) -> Figures:
                 for number in range(1, count + 1)
             ]
             _wait_until_shared(ground, processes)
-            drained = drain(ground, load, processes, stage.console, most_s=40.0, fill_now=True)
+            drained = drain(ground, load, processes, stage.console, most_s=40.0, fill_now=True, name=f"{count} workers")
         figures[f"events_per_s_{count}"] = round(drained.events_per_s, 1)
         figures[f"cpu_us_per_event_{count}"] = round(drained.cpu_us_per_event, 2)
         figures["lost"] = int(figures["lost"]) + drained.lost
