@@ -25,6 +25,7 @@ from streams.decode import Limits
 from streams.errors import StreamsError
 from streams.feeds import ModelUpdates, check_user
 from streams.items import ItemCatalogue
+from streams.lanes import Lanes
 from streams.metrics import WorkerMetrics
 from streams.output import Producer
 from streams.ownership import PartitionKeeper
@@ -37,11 +38,17 @@ from streams.store import RedisStore
 from streams.transport import BatchApp, BatchSchema, Consumer
 from streams.trending import PopularityBoard
 from streams.web import Condition, WebServer
-from streams.worker import BatchWorker, Handled, RecordBatch, WorkerRules
+from streams.worker import BatchWorker, Computed, Handled, RecordBatch, WorkerRules
 
 logger = logging.getLogger(__name__)
 BUFFERED_FETCHES = 4
 """Fetches that wait for the agent; a full buffer holds up fetching."""
+
+PRODUCE_BATCH_BYTES = 500_000
+"""Most bytes of one batch of lists; half of what Faust and Kafka take in one request."""
+
+DRAIN_TIMEOUT_S = 5.0
+"""How long a worker that stops tries to finish what it has begun."""
 
 PRODUCE_TIMEOUT_S = 30.0
 """A list that Kafka has not taken for so long is reported as waiting, and sent again."""
@@ -89,6 +96,7 @@ class StreamWorker:
             self.metrics,
             now_ms=lambda: time.time_ns() // 1_000_000,
         )
+        self.lanes = Lanes(self.worker.deliver, self._delivered, self, config.worker.max_pending_bytes, self._stop_for)
         self.fatal: StreamsError | None = None
         """Why the worker stopped itself."""
         self.keeper = PartitionKeeper(self.worker, self._stop_for)
@@ -114,6 +122,7 @@ class StreamWorker:
         )
         self._serving = Serving()
         self.app.may_join = self.prepared
+        self.app.drain = self._drain
         self._attach()
 
     @property
@@ -156,36 +165,65 @@ class StreamWorker:
             self.consumer.on_assigned = partial(self.keeper.on_assigned, self.consumer)
             self.consumer.on_torn = self.keeper.torn
             async for event in stream.noack().events():
-                handled = (self._handle(batch) for batch in event.value)
-                for problem in await asyncio.gather(*handled, return_exceptions=True):
-                    if isinstance(problem, Exception):  # of a rebalance in between; the partition is acquired anew
-                        logger.warning("after a batch: %s: %s", type(problem).__name__, problem)
+                await self._take(event.value)
 
-    async def _handle(self, batch: RecordBatch) -> None:
-        """Apply one batch; whatever happens, the agent goes on."""
-        tp, consumer = TP(self.config.kafka.topics.interactions, batch.partition), self.consumer
+    async def _take(self, batches: list[RecordBatch]) -> None:
+        """Work out the batches of one fetch and hand them to their lanes; whatever happens, the agent goes on."""
         pause_s = 0.1
         while True:
             try:
-                handled = await self.worker.handle(batch)
-            except asyncio.CancelledError:
-                raise
+                computed, others = await self.worker.compute(batches)
             except StreamsError as error:
                 self._stop_for(error)
                 return
-            except Exception:  # a defect: the batch is retried in place, since leaving it out would lose events
-                logger.exception("partition %d: offsets %d to %d failed; trying again", *batch[:3])
+            except Exception:  # a defect: retried in place, since leaving a batch out would lose events
+                places = ", ".join(f"{batch.partition} from offset {batch.start} to {batch.end}" for batch in batches)
+                logger.exception("partitions %s failed; trying again", places)
                 await asyncio.sleep(pause_s)
                 pause_s = min(2 * pause_s, 30.0)
                 continue
             break
-        if handled is Handled.DONE:
-            consumer.done(tp, batch.end)
-            await self._count(len(batch.records))
-        elif handled is Handled.LOST:
-            self.keeper.lost(tp)
-        elif handled is Handled.GAP and (owned := self.worker.partitions.get(batch.partition)):
-            await consumer.start_at({tp: owned.position})
+        for each in computed:
+            self.lanes.push(each)
+        for partition, handled in others.items():
+            await self._go_on(partition, handled)
+
+    async def _delivered(self, computed: Computed, handled: Handled) -> None:
+        if handled is not Handled.DONE:
+            await self._go_on(computed.partition, handled)
+            return
+        self.consumer.done(self._tp(computed.partition), computed.changes.end)
+        await self._count(len(computed.decoded.events))
+
+    async def _drain(self) -> None:
+        """Finish what is on its way; what takes too long is left to the next owner."""
+        try:
+            async with asyncio.timeout(DRAIN_TIMEOUT_S):
+                await self.lanes.drained()
+        except TimeoutError:
+            logger.warning(
+                "%d bytes were not durable in time; the next owner does them again", self.lanes.waiting_bytes
+            )
+        self.lanes.abandon()
+
+    async def _go_on(self, partition: int, handled: Handled) -> None:
+        """Acquire what was lost, and read anew what is missing."""
+        if handled is Handled.LOST:
+            self.keeper.lost(self._tp(partition))
+        elif handled is Handled.GAP and (owned := self.worker.partitions.get(partition)):
+            await self.consumer.start_at({self._tp(partition): owned.computed})
+
+    def pause(self, partition: int) -> None:
+        """See `Valve.pause`."""
+        self.consumer.pause_partitions({self._tp(partition)})
+
+    def resume(self, partition: int) -> None:
+        """See `Valve.resume`; a partition that waits to be acquired stays paused."""
+        if partition in self.worker.partitions:
+            self.consumer.resume_partitions({self._tp(partition)})
+
+    def _tp(self, partition: int) -> TP:
+        return TP(self.config.kafka.topics.interactions, partition)
 
     async def _count(self, n_events: int) -> None:
         try:
@@ -279,6 +317,7 @@ def _faust_app(config: WorkerConfig) -> BatchApp:
         consumer_auto_offset_reset="earliest",
         producer_client_id=kafka.client_id,
         producer_linger=0.0,
+        producer_max_batch_size=PRODUCE_BATCH_BYTES,
         producer_request_timeout=PRODUCE_TIMEOUT_S,
         store="memory://",
         stream_buffer_maxsize=BUFFERED_FETCHES,

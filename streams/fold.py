@@ -13,10 +13,11 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from streams.decode import ConsumedRecord, Limits, decode
-from streams.pipeline import Rules, Serving, Source, known_windows, process
+from streams.pipeline import Batch, Rules, Serving, Source, process
 from streams.popularity import log2_add
 from streams.serving import ServingModel
-from streams.session import Session, SessionKey
+from streams.session import Session, SessionKey, state_of
+from streams.waves import known_windows
 
 TOLERANCE = 1e-4
 
@@ -62,7 +63,7 @@ def fold(
         state.dead += len(batch.dead)
         state.misplaced += len(batch.misplaced)
         state.event_ids.extend(event.interaction.event_id for event in batch.events)
-        outcome = process(batch, state.sessions, Serving(), source, rules, now_ms)
+        (outcome,) = process([Batch(source, batch, state.sessions)], Serving(), rules, now_ms)
         state.sessions.update(outcome.sessions)
         state.duplicates += outcome.duplicates
         for catalogue, item_id, count in outcome.counts:
@@ -105,8 +106,8 @@ def _difference(expected: Session, stored: Session, model: Callable[[str], Servi
         serving = model(state_key)
         if serving is None:
             continue
-        states, _ = serving.bundle.encoder.encode(known_windows([stored], serving))
-        distance = float(np.abs(states[0] - state).max())
+        states, _ = serving.bundle.encoder.encode(known_windows([stored.window], serving))
+        distance = float(np.abs(states[0] - state_of(state)).max())
         if not distance <= TOLERANCE:
             return f"the state of {state_key} is {distance:.2g} off what the window gives"
     return None

@@ -88,8 +88,9 @@ class StateReader:
         home = self.home_of(user_id)
         if home is None:
             return None
-        blob = self._client.get(self._keys(home).session(SessionKey(catalogue, user_id)))
-        return None if blob is None else unpack(blob)
+        keys, key = self._keys(home), SessionKey(catalogue, user_id)
+        blob, seen = self._client.mget([keys.session(key), keys.seen(key)])
+        return None if blob is None else unpack(blob, seen)
 
     def sessions(self, partition: int) -> Iterator[tuple[SessionKey, Session]]:
         """All sessions of a partition, in no order.
@@ -101,9 +102,11 @@ class StateReader:
         names = sorted(set(self._client.scan_iter(match=keys.every_session, count=_AT_ONCE)))
         for start in range(0, len(names), _AT_ONCE):
             chunk = names[start : start + _AT_ONCE]
-            for name, blob in zip(chunk, self._client.mget(chunk), strict=True):
+            found = [_session_key(name, keys.tag) for name in chunk]
+            stored = self._client.mget([*chunk, *map(keys.seen, found)])
+            for key, blob, seen in zip(found, stored[: len(found)], stored[len(found) :], strict=True):
                 if blob is not None:  # it may have expired since
-                    yield _session_key(name, keys.tag), unpack(blob)
+                    yield key, unpack(blob, seen)
 
     def reset(self, partition: int) -> int:
         """Drop everything that is stored of a partition: sessions, counts, offset and owner, all at once.

@@ -10,7 +10,7 @@ from contextlib import AbstractContextManager
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, generate_latest
 
-STAGES = ("decode", "load", "encode", "retrieve", "strategy", "produce", "commit")
+STAGES = ("decode", "load", "encode", "retrieve", "strategy", "pack", "produce", "commit")
 """The parts of one batch's work, in their order."""
 
 _BATCH_BUCKETS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)

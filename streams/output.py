@@ -8,15 +8,17 @@ from collections.abc import Sequence
 from hashlib import sha256
 from typing import NamedTuple, Protocol
 
-from aiokafka.errors import KafkaError
+from aiokafka.errors import KafkaError, MessageSizeTooLargeError
 
-from encoders.records import SCHEMA_VERSION, Recommendation
+from encoders.records import SCHEMA_VERSION
 from streams.decode import DeadLetter, Misplaced
+from streams.lists import MadeList
+from streams.routing import partition_of_key
 from streams.settings import TopicNames
 
 logger = logging.getLogger(__name__)
 Headers = Sequence[tuple[str, bytes | None]]
-_SCHEMA: Headers = (("schema", b"%d" % SCHEMA_VERSION),)
+_SCHEMA: Headers = [("schema", b"%d" % SCHEMA_VERSION)]
 
 
 class OutgoingRecord(NamedTuple):
@@ -51,6 +53,76 @@ class Producer(Protocol):
     ) -> asyncio.Future[object]:
         """Queue a record; the future holds its acknowledgement."""
 
+    def create_batch(self) -> BatchBuilder:
+        """An empty batch of records for one partition."""
+
+    async def send_batch(self, batch: BatchBuilder, topic: str, *, partition: int) -> asyncio.Future[object]:
+        """Queue a whole batch; the future holds its acknowledgement."""
+
+    async def partitions_for(self, topic: str) -> set[int]:
+        """All partitions of a topic."""
+
+
+class BatchBuilder(Protocol):
+    """The part of aiokafka's batch builder that is used."""
+
+    def append(self, *, timestamp: int | None, key: bytes | None, value: bytes | None, headers: Headers) -> object:
+        """Add a record; None if there is no room for it. The first one always has room."""
+
+    def close(self) -> None:
+        """Let nothing be added any more."""
+
+
+async def deliver_batched(producer: Producer, records: Sequence[OutgoingRecord]) -> list[Failure]:
+    """`deliver` for many records: built into one batch a partition, at a fourth of the cost of single records.
+
+    A batch that is refused for its size is delivered record by record.
+    """
+    try:
+        batches = await _batches(producer, records)
+    except KafkaError as error:
+        return [Failure(record, error) for record in records]
+    failures: list[Failure] = []
+    sent: list[list[OutgoingRecord]] = []
+    futures: list[asyncio.Future[object]] = []
+    for topic, partition, builder, members in batches:
+        try:
+            futures.append(await producer.send_batch(builder, topic, partition=partition))
+            sent.append(members)
+        except (KafkaError, AssertionError) as error:  # aiokafka asserts that a given partition exists
+            failures += [Failure(record, error) for record in members]
+    for members, answer in zip(sent, await asyncio.gather(*futures, return_exceptions=True), strict=True):
+        if isinstance(answer, MessageSizeTooLargeError):
+            failures += await deliver(producer, members)
+        elif isinstance(answer, asyncio.CancelledError):
+            failures += [Failure(record, KafkaError("the producer was stopped")) for record in members]
+        elif isinstance(answer, Exception):
+            failures += [Failure(record, answer) for record in members]
+    return failures
+
+
+async def _batches(
+    producer: Producer, records: Sequence[OutgoingRecord]
+) -> list[tuple[str, int, BatchBuilder, list[OutgoingRecord]]]:
+    """Records as closed batches, in their order: topic, partition, the batch, and what is in it."""
+    n_partitions = {topic: len(await producer.partitions_for(topic)) for topic in {record.topic for record in records}}
+    batches: list[tuple[str, int, BatchBuilder, list[OutgoingRecord]]] = []
+    open_batches: dict[tuple[str, int], tuple[BatchBuilder, list[OutgoingRecord]]] = {}
+    for record in records:
+        topic, key, value, headers, partition = record
+        if partition is None:
+            partition = partition_of_key(key, n_partitions[topic])
+        current = open_batches.get((topic, partition))
+        if current is None or current[0].append(timestamp=None, key=key, value=value, headers=headers) is None:
+            builder = producer.create_batch()
+            builder.append(timestamp=None, key=key, value=value, headers=headers)
+            current = open_batches[topic, partition] = (builder, [])
+            batches.append((topic, partition, *current))
+        current[1].append(record)
+    for _, _, builder, _ in batches:
+        builder.close()
+    return batches
+
 
 async def deliver(producer: Producer, records: Sequence[OutgoingRecord]) -> list[Failure]:
     """Produce all records and await every acknowledgement.
@@ -79,9 +151,9 @@ async def deliver(producer: Producer, records: Sequence[OutgoingRecord]) -> list
     return failures
 
 
-def list_record(recommendation: Recommendation, topic: str) -> OutgoingRecord:
+def list_record(made: MadeList, topic: str) -> OutgoingRecord:
     """A list, keyed by its user."""
-    return OutgoingRecord(topic, recommendation.user_id.encode(), recommendation.to_json(), _SCHEMA)
+    return OutgoingRecord(topic, made.user_id.encode(), made.to_json(), _SCHEMA)
 
 
 def forwarded_record(misplaced: Misplaced, topic: str) -> OutgoingRecord:

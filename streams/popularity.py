@@ -8,13 +8,12 @@ item neither overflows nor needs a landmark, and the counts of several partition
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 from math import log1p, log2
 
 from encoders.vocabulary import item_hash
-from streams.session import FINGERPRINT_MASK
 
 _LOG2_E = 1.4426950408889634
 
@@ -44,19 +43,18 @@ class PopularItems:
     """Decayed count relative to the first item's, which is 1."""
     item_hashes: list[int] = field(default_factory=list)
 
-    def top(self, n: int, *, seen: Collection[int], unavailable: Collection[int]) -> list[tuple[str, float]]:
-        """The best ``n`` items that are neither seen nor unavailable, fewer if there are no more.
+    def top(self, n: int, may_list: Callable[[int], bool]) -> list[tuple[str, float]]:
+        """The best ``n`` items, with their scores, that may be listed; fewer if there are no more.
 
         Args:
             n: How many.
-            seen: 32-bit fingerprints.
-            unavailable: 64-bit item hashes.
+            may_list: Says of a 64-bit item hash whether the item may be listed.
         """
         found: list[tuple[str, float]] = []
         for item_id, score, identity in zip(self.item_ids, self.scores, self.item_hashes, strict=True):
             if len(found) >= n:
                 break
-            if identity & FINGERPRINT_MASK not in seen and identity not in unavailable:
+            if may_list(identity):
                 found.append((item_id, score))
         return found
 

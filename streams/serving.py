@@ -10,14 +10,12 @@ from encoders.errors import BundleError
 from encoders.protocols import FloatArray
 from encoders.records import BundleReference
 from encoders.window import WindowRule
+from index.build import load_index
 from index.errors import VectorIndexError
-from index.flat import FlatIndex
 from index.protocol import VectorIndex
 from streams.session import FINGERPRINT_MASK
 
-INDEXES: dict[str, type[VectorIndex]] = {FlatIndex.kind: FlatIndex}
-"""The indexes that a bundle may hold, by the manifest's `index.kind`."""
-
+_REMEMBERED_IDS = 100_000
 _WARM_UP_ROWS = 32
 _WARM_UP_K = 50
 _SCORE_TOLERANCE = 0.1
@@ -45,6 +43,7 @@ class ServingModel:
         hashes = bundle.vocabulary.hashes_by_number
         self.fingerprints: npt.NDArray[np.uint32] = (hashes & np.uint64(FINGERPRINT_MASK)).astype(np.uint32)
         """32-bit fingerprint of each item number. Shape: ``(n_items + 1,)``."""
+        self._item_ids: dict[int, str] = {}
         self._masked: frozenset[int] = frozenset()
         self._mask = np.zeros(len(hashes), dtype=np.bool_)
 
@@ -59,6 +58,15 @@ class ServingModel:
         verify(model, reference, rule)
         warm_up(model)
         return model
+
+    def item_id(self, number: int) -> str:
+        """The id of an item number; those asked for lately are remembered."""
+        item_id = self._item_ids.get(number)
+        if item_id is None:
+            if len(self._item_ids) >= _REMEMBERED_IDS:
+                self._item_ids.clear()
+            item_id = self._item_ids[number] = self.bundle.vocabulary.item_id(number)
+        return item_id
 
     def item_mask(self, identities: frozenset[int]) -> npt.NDArray[np.bool_]:
         """Which item numbers stand for one of the given item hashes. Shape: ``(n_items + 1,)``.
@@ -90,13 +98,8 @@ def open_model(reference: BundleReference) -> ServingModel:
         BundleError: If a file is missing, damaged or unknown.
     """
     bundle = read_bundle(reference.uri, reference.manifest_sha256)
-    kind = bundle.manifest.index.kind
-    if kind not in INDEXES:
-        raise BundleError(
-            f"{bundle.index_path} is of kind {kind!r}, this version of streamrec knows {', '.join(INDEXES)}"
-        )
     try:
-        return ServingModel(bundle, INDEXES[kind].load(bundle.index_path))
+        return ServingModel(bundle, load_index(bundle.index_path, bundle.manifest.index.kind))
     except VectorIndexError as error:
         raise BundleError(str(error)) from error
 

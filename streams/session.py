@@ -1,16 +1,20 @@
-"""A user's session: what the stream remembers, and its stored form, version 1.
+"""A user's session: what the stream remembers, and its stored form, version 2.
 
 Stored compactly since every event writes one. Items are 64-bit hashes, never item numbers: numbers
-change with every vocabulary.
+change with every vocabulary. What is large is kept in its stored form also in memory, as `bytes`, so that
+a session is stored by joining its parts, and a session and its successor share what did not change.
 
 Layout, little endian::
 
-    u8 version | i64 applied offset | u16 entries, u16 seen, u8 recent events, u8 states
+    u8 version | i64 applied offset | u16 entries | u8 recent events | u8 states
     entries:  u64 item hash … | u32 seconds … | u8 event type …
-    seen:     u32 fingerprint …          recent events: u64 hash …
+    recent events: u64 hash …
     states:   u8 length, text key | u16 size | f32 …
     latest:   u8 items (255: no list yet) | i64 generated at, ms | u8 length, text model version
-              u8 sources | (u8 length, text) … | per item: f32 score | u8 source | u16 length, text id
+              u8 sources | (u8 length, text) … | f32 score … | u8 source … | u16 length of id … | ids
+
+What left the window is stored beside it, under a key of its own, as u32 fingerprints: it grows with the
+user's past and changes only when the window restarts.
 """
 
 from __future__ import annotations
@@ -18,8 +22,9 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from functools import cache
 from hashlib import blake2b
-from struct import Struct, pack_into
+from struct import Struct
 from typing import NamedTuple
 
 import numpy as np
@@ -27,13 +32,14 @@ import numpy.typing as npt
 
 from encoders.window import Window
 from streams.errors import StateFormatError
+from streams.lists import ListedItem
 
-SESSION_VERSION = 1
+SESSION_VERSION = 2
 NO_LIST = 255
-_HEADER = Struct("<BqHHBB")
+_HEADER = Struct("<BqHBB")
 _LATEST = Struct("<Bq")
-_ITEM = Struct("<fBH")
 FINGERPRINT_MASK = 0xFFFFFFFF
+_HASH_BYTES, _FINGERPRINT_BYTES = 8, 4
 
 
 class SessionKey(NamedTuple):
@@ -41,14 +47,6 @@ class SessionKey(NamedTuple):
 
     catalogue: str
     user_id: str
-
-
-class ListedItem(NamedTuple):
-    """One entry of the latest list."""
-
-    item_id: str
-    score: float
-    source: str
 
 
 class LatestList(NamedTuple):
@@ -66,108 +64,172 @@ class Session:
     applied_offset: int = -1
     """Offset of the newest event that this session holds; -1 before the first."""
     window: Window = field(default_factory=Window)
-    seen: list[int] = field(default_factory=list)
-    """32-bit fingerprints of items that have left the window, oldest first, bounded."""
-    recent_events: list[int] = field(default_factory=list)
-    """64-bit hashes of the newest event ids, to count an event that was sent twice once."""
-    states: dict[str, npt.NDArray[np.float32]] = field(default_factory=dict)
-    """Encoder state by ``model@version``; absent where the window holds no item that the model knows."""
+    seen: bytes = b""
+    """32-bit fingerprints of items that have left the window, oldest first, bounded; little endian."""
+    recent_events: bytes = b""
+    """64-bit hashes of the newest event ids, to count an event that was sent twice once; see `event_hash`."""
+    states: dict[str, bytes] = field(default_factory=dict)
+    """Encoder state by ``model@version``, float32; absent where the window holds no item that the model knows."""
     latest: LatestList | None = None
+    known: set[int] | None = field(default=None, compare=False, repr=False)
+    """What `fingerprints` worked out; shared with the successors."""
 
-    def copy(self) -> Session:
-        """A session that can change without changing this one; state vectors are replaced, never written."""
+    def successor(self) -> Session:
+        """A session that can change without changing this one."""
         return Session(
             self.applied_offset,
             self.window.copy(),
-            self.seen.copy(),
-            self.recent_events.copy(),
-            self.states.copy(),
+            self.seen,
+            self.recent_events,
+            self.states,
             self.latest,
+            self.known,
         )
 
-    def fingerprints(self) -> list[int]:
-        """32-bit fingerprints of every item the user is known to have seen."""
-        return self.seen + [item_hash & FINGERPRINT_MASK for item_hash in self.window.item_hashes]
+    def fingerprints(self) -> set[int]:
+        """32-bit fingerprints of every item the user is known to have seen.
+
+        Worked out once and then kept up by whoever lets events in, so that asking costs nothing however long
+        the user's past is. It is shared with the sessions that this one came from, which hence may know items
+        of later events: they are only ever asked to apply those very events again.
+        """
+        if self.known is None:
+            self.known = {identity & FINGERPRINT_MASK for identity in self.window.item_hashes}
+            self.known.update(fingerprints_of(self.seen))
+        return self.known
 
 
-def remember(memory: list[int], new: Iterable[int], limit: int) -> None:
-    """Append to a bounded memory, in place: a value already there moves to the end, the oldest go."""
-    for value in new:
-        if value in memory:
-            memory.remove(value)
-        memory.append(value)
-    del memory[: max(0, len(memory) - limit)]
-
-
-def event_hash(event_id: str) -> int:
+def event_hash(event_id: str) -> bytes:
     """64-bit identity of an event id."""
-    return int.from_bytes(blake2b(event_id.encode(), digest_size=8).digest(), "little")
+    return blake2b(event_id.encode(), digest_size=_HASH_BYTES).digest()
+
+
+def is_recent(recent_events: bytes, identity: bytes) -> bool:
+    """Whether an event id is among the remembered ones.
+
+    Example:
+        >>> is_recent(event_hash("a") + event_hash("b"), event_hash("b"))
+        True
+    """
+    place = recent_events.find(identity)
+    while place % _HASH_BYTES > 0:  # found across two of them; -1 % 8 is 7
+        if place < 0:
+            return False
+        place = recent_events.find(identity, place + 1)
+    return True
+
+
+def with_recent(recent_events: bytes, identity: bytes, limit: int) -> bytes:
+    """Remember one more event id; the oldest go."""
+    return (recent_events + identity)[-_HASH_BYTES * limit :] if limit else b""
+
+
+def fingerprints_of(seen: bytes) -> list[int]:
+    """The fingerprints in their stored form as numbers, oldest first."""
+    return list(struct.unpack(f"<{len(seen) // _FINGERPRINT_BYTES}I", seen))
+
+
+def with_seen(seen: bytes, left: Iterable[int], limit: int) -> bytes:
+    """Fingerprints after items have left the window: one already there moves to the end, the oldest go.
+
+    Args:
+        seen: Fingerprints before, in their stored form.
+        left: Item hashes, oldest first.
+        limit: How many are kept.
+    """
+    memory = dict.fromkeys(fingerprints_of(seen))
+    for identity in left:
+        fingerprint = identity & FINGERPRINT_MASK
+        memory.pop(fingerprint, None)
+        memory[fingerprint] = None
+    kept = list(memory)[max(0, len(memory) - limit) :]
+    return struct.pack(f"<{len(kept)}I", *kept)
+
+
+def state_of(state: bytes) -> npt.NDArray[np.float32]:
+    """An encoder state as numbers. Shape: ``(S,)``."""
+    return np.frombuffer(state, dtype="<f4")
 
 
 def pack(session: Session) -> bytes:
-    """The stored form of a session."""
-    window, latest = session.window, session.latest
-    out = bytearray(
+    """The stored form of a session, without what is stored beside it (`Session.seen`)."""
+    window = session.window
+    parts = [
         _HEADER.pack(
             SESSION_VERSION,
             session.applied_offset,
             len(window),
-            len(session.seen),
-            len(session.recent_events),
+            len(session.recent_events) // _HASH_BYTES,
             len(session.states),
+        ),
+        window.item_column,
+        window.time_column,
+        window.type_column,
+        session.recent_events,
+    ]
+    for key, state in session.states.items():
+        parts += _text(key), (len(state) // 4).to_bytes(2, "little"), state
+    parts.append(_packed_list(session.latest))
+    return b"".join(parts)
+
+
+def _packed_list(latest: LatestList | None) -> bytes:
+    if latest is None:
+        return b"%c" % NO_LIST
+    items = latest.items
+    ids = [item.item_id.encode() for item in items]
+    sources = [item.source for item in items]
+    names = sorted(set(sources))
+    return b"".join(
+        (
+            _LATEST.pack(len(items), latest.generated_at_ms),
+            _text(latest.model_version or ""),
+            b"%c" % len(names),
+            *map(_text, names),
+            _columns(len(items)).pack(
+                *(item.score for item in items), bytes(map(names.index, sources)), *map(len, ids)
+            ),
+            *ids,
         )
     )
-    _put_numbers(out, "Q", window.item_hashes)
-    _put_numbers(out, "I", window.times_s)
-    out += bytes(window.type_codes)
-    _put_numbers(out, "I", session.seen)
-    _put_numbers(out, "Q", session.recent_events)
-    for key, state in session.states.items():
-        _put_text(out, key)
-        out += len(state).to_bytes(2, "little")
-        out += np.ascontiguousarray(state, dtype="<f4").tobytes()
-    if latest is None:
-        out.append(NO_LIST)
-        return bytes(out)
-    out += _LATEST.pack(len(latest.items), latest.generated_at_ms)
-    _put_text(out, latest.model_version or "")
-    sources = sorted({item.source for item in latest.items})
-    out.append(len(sources))
-    for source in sources:
-        _put_text(out, source)
-    for item in latest.items:
-        encoded = item.item_id.encode()
-        out += _ITEM.pack(item.score, sources.index(item.source), len(encoded))
-        out += encoded
-    return bytes(out)
 
 
-def unpack(blob: bytes) -> Session:
+@cache
+def _columns(n: int) -> Struct:
+    """Scores, sources and lengths of ids of a list of ``n``."""
+    return Struct(f"<{n}f{n}s{n}H")
+
+
+def _text(text: str) -> bytes:
+    encoded = text.encode()
+    return len(encoded).to_bytes(1, "little") + encoded
+
+
+def unpack(blob: bytes, seen: bytes | None = None) -> Session:
     """The session that `pack` stored.
+
+    Args:
+        blob: What `pack` gave.
+        seen: What was stored beside it, if anything was.
 
     Raises:
         StateFormatError: If the version is unknown or the blob is damaged.
     """
     if not blob or blob[0] != SESSION_VERSION:
         found = f"version {blob[0]}" if blob else "nothing"
-        raise StateFormatError(f"session has {found}, this streamrec reads version {SESSION_VERSION}")
+        raise StateFormatError(
+            f"session has {found}, this streamrec reads version {SESSION_VERSION}; `streamrec state reset` drops what"
+            " another version stored, and the workers rebuild it from the log"
+        )
     try:
-        return _Reader(blob).session()
+        session = _Reader(blob).session()
     except (struct.error, IndexError, UnicodeDecodeError, ValueError) as error:
         raise StateFormatError(f"session of {len(blob)} bytes is damaged: {error}") from error
-
-
-def _put_numbers(out: bytearray, code: str, values: list[int]) -> None:
-    size = {"I": 4, "Q": 8}[code] * len(values)
-    start = len(out)
-    out.extend(bytes(size))
-    pack_into(f"<{len(values)}{code}", out, start, *values)
-
-
-def _put_text(out: bytearray, text: str) -> None:
-    encoded = text.encode()
-    out.append(len(encoded))
-    out += encoded
+    if seen:
+        if len(seen) % _FINGERPRINT_BYTES:
+            raise StateFormatError(f"{len(seen)} bytes of seen items are no whole number of fingerprints")
+        session.seen = seen
+    return session
 
 
 class _Reader:
@@ -177,33 +239,32 @@ class _Reader:
         self._blob, self._at = blob, 0
 
     def session(self) -> Session:
-        _, applied_offset, n_entries, n_seen, n_recent, n_states = self._struct(_HEADER)
-        window = Window(
-            self._numbers("Q", 8, n_entries), self._numbers("I", 4, n_entries), list(self._bytes(n_entries))
-        )
-        seen = self._numbers("I", 4, n_seen)
-        recent = self._numbers("Q", 8, n_recent)
+        _, applied_offset, n_entries, n_recent, n_states = self._struct(_HEADER)
+        window = Window(self._bytes(8 * n_entries), self._bytes(4 * n_entries), self._bytes(n_entries))
+        recent = self._bytes(_HASH_BYTES * n_recent)
         states = {}
         for _ in range(n_states):
-            key = self._text(1)
-            size = int.from_bytes(self._bytes(2), "little")
-            states[key] = np.frombuffer(self._bytes(4 * size), dtype="<f4")
+            key = self._text()
+            states[key] = self._bytes(4 * int.from_bytes(self._bytes(2), "little"))
         latest = self._latest()
         if self._at != len(self._blob):
             raise ValueError(f"{len(self._blob) - self._at} bytes too many")
-        return Session(applied_offset, window, seen, recent, states, latest)
+        return Session(applied_offset, window, b"", recent, states, latest)
 
     def _latest(self) -> LatestList | None:
         if self._blob[self._at] == NO_LIST:
             self._at += 1
             return None
-        n_items, generated_at_ms = self._struct(_LATEST)
-        model_version = self._text(1) or None
-        sources = [self._text(1) for _ in range(self._bytes(1)[0])]
-        items = []
-        for _ in range(n_items):
-            score, source, length = self._struct(_ITEM)
-            items.append(ListedItem(self._bytes(length).decode(), score, sources[source]))
+        n, generated_at_ms = self._struct(_LATEST)
+        model_version = self._text() or None
+        names = [self._text() for _ in range(self._bytes(1)[0])]
+        scores = struct.unpack(f"<{n}f", self._bytes(4 * n))
+        sources = self._bytes(n)
+        lengths = struct.unpack(f"<{n}H", self._bytes(2 * n))
+        items = [
+            ListedItem(self._bytes(length).decode(), score, names[source], ())
+            for score, source, length in zip(scores, sources, lengths, strict=True)
+        ]
         return LatestList(generated_at_ms, model_version, items)
 
     def _bytes(self, n: int) -> bytes:
@@ -216,8 +277,5 @@ class _Reader:
     def _struct(self, layout: Struct) -> tuple[int, ...]:
         return layout.unpack(self._bytes(layout.size))
 
-    def _numbers(self, code: str, size: int, n: int) -> list[int]:
-        return list(Struct(f"<{n}{code}").unpack(self._bytes(size * n)))
-
-    def _text(self, length_bytes: int) -> str:
-        return self._bytes(int.from_bytes(self._bytes(length_bytes), "little")).decode()
+    def _text(self) -> str:
+        return self._bytes(self._bytes(1)[0]).decode()

@@ -22,7 +22,7 @@ from typing import Any, NamedTuple, Protocol, cast
 import redis.asyncio
 
 from streams.errors import StateMismatchError
-from streams.session import SessionKey
+from streams.session import Session, SessionKey, unpack
 
 
 class LogBounds(NamedTuple):
@@ -68,10 +68,30 @@ class Changes:
     start: int
     end: int
     sessions: Mapping[SessionKey, bytes] = field(default_factory=dict)
+    """Packed sessions, whole."""
     popularity: Mapping[tuple[str, str], float] = field(default_factory=dict)
     """New base-2 logarithm of the decayed count, by catalogue and item id."""
     counters: Mapping[str, int] = field(default_factory=dict)
     """What to add to the partition's counters, by name."""
+    seen: Mapping[SessionKey, bytes] = field(default_factory=dict)
+    """`Session.seen` where it changed."""
+    unchanged_seen: Sequence[SessionKey] = ()
+    """Changed sessions whose stored `seen` stays as it is, and must not be forgotten before they are."""
+
+
+class StoredSession(NamedTuple):
+    """What is stored of one session."""
+
+    packed: bytes
+    seen: bytes | None
+
+    def session(self) -> Session:
+        """The session itself.
+
+        Raises:
+            StateFormatError: If this version of streamrec cannot read it.
+        """
+        return unpack(self.packed, self.seen)
 
 
 class SessionStore(Protocol):
@@ -88,7 +108,7 @@ class SessionStore(Protocol):
             StateMismatchError: If the stored state is of another cluster, partition count or a longer log.
         """
 
-    async def load(self, partition: int, keys: Sequence[SessionKey]) -> list[bytes | None]:
+    async def load(self, partition: int, keys: Sequence[SessionKey]) -> list[StoredSession | None]:
         """Stored sessions, in the order of the keys; None where there is none."""
 
     async def popularity(self, partition: int) -> dict[tuple[str, str], float]:
@@ -136,6 +156,10 @@ class Keys(NamedTuple):
         """One packed session."""
         return f"{self.tag}:s:{key.catalogue}:{key.user_id}"
 
+    def seen(self, key: SessionKey) -> str:
+        """Fingerprints of what has left one session's window."""
+        return f"{self.tag}:seen:{key.catalogue}:{key.user_id}"
+
     @property
     def every_session(self) -> str:
         """Pattern that matches all sessions, for SCAN."""
@@ -165,14 +189,15 @@ return {'ok', position, math.max(position, committed), lost}
 """
 
 _APPLY = """
--- KEYS: owner, applied, counters, catalogues, popularity…, sessions…
--- ARGV: token, start, end, ttl ms, number of popularity keys, then catalogue and number of items for each,
---       number of counters, then (name, increment)…, (item, count)… in the order of keys, session blobs…
+-- KEYS: owner, applied, counters, catalogues, popularity…, sessions…, seen…, then seen that only lives on.
+-- ARGV: token, start, end, ttl ms, number of sessions, of seen, of popularity keys, then catalogue and number of
+--       items for each, number of counters, then (name, increment)…, (item, count)… in the order of keys,
+--       session blobs…, seen blobs…
 if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 'fenced' end
 local offset = redis.call('HGET', KEYS[2], 'offset')
 if offset == ARGV[3] then return 'done' end
 if offset ~= ARGV[2] then return 'refused' end
-local catalogues, sizes, at = tonumber(ARGV[5]), {}, 6
+local blobs, catalogues, sizes, at = ARGV[5] + ARGV[6], tonumber(ARGV[7]), {}, 8
 for i = 1, catalogues do
   redis.call('SADD', KEYS[4], ARGV[at])
   sizes[i] = tonumber(ARGV[at + 1])
@@ -185,14 +210,20 @@ for _ = 1, counters do
   at = at + 2
 end
 for i = 1, catalogues do
-  for _ = 1, sizes[i] do
-    redis.call('HSET', KEYS[4 + i], ARGV[at], ARGV[at + 1])
-    at = at + 2
+  local last = at + 2 * sizes[i] - 1
+  while at <= last do
+    local upto = math.min(at + 1999, last)
+    redis.call('HSET', KEYS[4 + i], unpack(ARGV, at, upto))
+    at = upto + 1
   end
 end
-for i = 5 + catalogues, #KEYS do
+local first = 5 + catalogues
+for i = first, first + blobs - 1 do
   redis.call('SET', KEYS[i], ARGV[at], 'PX', ARGV[4])
   at = at + 1
+end
+for i = first + blobs, #KEYS do
+  redis.call('PEXPIRE', KEYS[i], ARGV[4])
 end
 redis.call('HSET', KEYS[2], 'offset', ARGV[3])
 return 'ok'
@@ -247,12 +278,15 @@ class RedisStore:
     def _stored_as(self, log: LogBounds) -> dict[str, str]:
         return {"cluster": self._cluster, "partitions": str(self._n_partitions), "ahead": str(log.end)}
 
-    async def load(self, partition: int, keys: Sequence[SessionKey]) -> list[bytes | None]:
+    async def load(self, partition: int, keys: Sequence[SessionKey]) -> list[StoredSession | None]:
         """See `SessionStore.load`."""
         if not keys:
             return []
         names = self._keys(partition)
-        return cast("list[bytes | None]", await self._client.mget([names.session(key) for key in keys]))
+        wanted = [*map(names.session, keys), *map(names.seen, keys)]
+        found = cast("list[bytes | None]", await self._client.mget(wanted))
+        pairs = zip(found[: len(keys)], found[len(keys) :], strict=True)
+        return [None if packed is None else StoredSession(packed, seen) for packed, seen in pairs]
 
     async def popularity(self, partition: int) -> dict[tuple[str, str], float]:
         """See `SessionStore.popularity`."""
@@ -271,7 +305,8 @@ class RedisStore:
         by_catalogue: dict[str, list[str | bytes]] = {}
         for (catalogue, item_id), count in changes.popularity.items():
             by_catalogue.setdefault(catalogue, []).extend((item_id, struct.pack("<d", count)))
-        args: list[Any] = [token, changes.start, changes.end, self._ttl_ms, len(by_catalogue)]
+        args: list[Any] = [token, changes.start, changes.end, self._ttl_ms]
+        args += (len(changes.sessions), len(changes.seen), len(by_catalogue))
         for catalogue, pairs in by_catalogue.items():
             args += (catalogue, len(pairs) // 2)
         args.append(len(changes.counters))
@@ -280,6 +315,7 @@ class RedisStore:
         for pairs in by_catalogue.values():
             args += pairs
         args += changes.sessions.values()
+        args += changes.seen.values()
         answer = await self._apply(
             keys=[
                 keys.owner,
@@ -287,7 +323,9 @@ class RedisStore:
                 keys.counters,
                 keys.catalogues,
                 *(keys.popularity(catalogue) for catalogue in by_catalogue),
-                *(keys.session(key) for key in changes.sessions),
+                *map(keys.session, changes.sessions),
+                *map(keys.seen, changes.seen),
+                *map(keys.seen, changes.unchanged_seen),
             ],
             args=args,
         )
@@ -317,6 +355,7 @@ class _MemoryPartition:
     owner: str = ""
     position: int | None = None
     sessions: dict[SessionKey, bytes] = field(default_factory=dict)
+    seen: dict[SessionKey, bytes] = field(default_factory=dict)
     popularity: dict[tuple[str, str], float] = field(default_factory=dict)
     counters: dict[str, int] = field(default_factory=dict)
 
@@ -342,9 +381,13 @@ class MemoryStore:
         stored.owner = secrets.token_hex(16)
         return Ownership(stored.owner, stored.position, max(stored.position, log.committed or 0), lost)
 
-    async def load(self, partition: int, keys: Sequence[SessionKey]) -> list[bytes | None]:
+    async def load(self, partition: int, keys: Sequence[SessionKey]) -> list[StoredSession | None]:
         """See `SessionStore.load`."""
-        return [self.partitions[partition].sessions.get(key) for key in keys]
+        stored = self.partitions[partition]
+        return [
+            StoredSession(stored.sessions[key], stored.seen.get(key)) if key in stored.sessions else None
+            for key in keys
+        ]
 
     async def popularity(self, partition: int) -> dict[tuple[str, str], float]:
         """See `SessionStore.popularity`."""
@@ -360,6 +403,7 @@ class MemoryStore:
         if stored.position != changes.start:
             return Applied.REFUSED
         stored.sessions.update(changes.sessions)
+        stored.seen.update(changes.seen)
         stored.popularity.update(changes.popularity)
         for name, increment in changes.counters.items():
             stored.counters[name] = stored.counters.get(name, 0) + increment

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping
 from typing import Any, ClassVar, NamedTuple, cast
 
 import aiokafka
@@ -59,6 +59,14 @@ class BatchApp(faust.App):
     """How long a broker may hold back the answer to a fetch while it has nothing."""
     may_join: Callable[[], bool] = staticmethod(lambda: True)
     """Whether all is there that answering takes; before, the app does not join the consumer group."""
+
+    drain: Callable[[], Awaitable[None]] | None = None
+    """Waits, not too long, until what was fetched is durable; called before the app leaves the consumer group."""
+
+    async def _stop_consumer(self) -> None:
+        await super()._stop_consumer()
+        if self.drain:
+            await self.drain()
 
     async def on_start(self) -> None:
         """Hold everything back that would take partitions from workers that are further."""

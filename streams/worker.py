@@ -1,7 +1,8 @@
-"""The thin loop around the pipeline: load, process, produce, apply, for one batch after the other.
+"""The thin loop around the pipeline: load, process, produce, apply.
 
-A batch becomes durable in this order: every list is acknowledged by Kafka, then one script sets the
-sessions, the counts and the offset. So state is exactly once and a list is never lost, at worst
+All batches of a fetch are worked out together (`BatchWorker.compute`), and each is then made durable
+(`BatchWorker.deliver`) while the next fetch is worked out: every list is acknowledged by Kafka, then one script
+sets the sessions, the counts and the offset. So state is exactly once and a list is never lost, at worst
 repeated, with the same id. A dependency that is down stops progress and loses nothing.
 """
 
@@ -9,11 +10,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections import OrderedDict
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections import Counter, OrderedDict
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from aiokafka.errors import KafkaError, MessageSizeTooLargeError
 from redis.exceptions import RedisError
@@ -21,10 +22,18 @@ from redis.exceptions import RedisError
 from streams.decode import ConsumedRecord, Decoded, Limits, decode
 from streams.errors import OvertakenError, StateMismatchError
 from streams.metrics import WorkerMetrics
-from streams.output import OutgoingRecord, Producer, dead_letter_record, deliver, forwarded_record, list_record
-from streams.pipeline import Outcome, Rules, Serving, Source, process
+from streams.output import (
+    OutgoingRecord,
+    Producer,
+    dead_letter_record,
+    deliver,
+    deliver_batched,
+    forwarded_record,
+    list_record,
+)
+from streams.pipeline import Batch, Outcome, Rules, Serving, Source, process
 from streams.popularity import log2_add
-from streams.session import Session, SessionKey, pack, unpack
+from streams.session import Session, SessionKey, pack
 from streams.settings import TopicNames
 from streams.store import Applied, Changes, LogBounds, Ownership, SessionStore
 
@@ -70,9 +79,32 @@ class OwnedPartition:
 
     ownership: Ownership
     position: int
+    """Offset after the last event that is durable."""
+    computed: int
+    """Offset after the last event that is worked out; what lies between is on its way."""
     popularity: dict[tuple[str, str], float]
+    """As of `computed`."""
     sessions: OrderedDict[SessionKey, Session] = field(default_factory=OrderedDict)
-    """Sessions as of `position`, least recently used first."""
+    """Sessions as of `computed`, least recently used first."""
+
+
+@dataclass(frozen=True, slots=True)
+class Computed:
+    """A batch that was worked out and is to be made durable."""
+
+    partition: int
+    owned: OwnedPartition
+    changes: Changes
+    outgoing: list[OutgoingRecord]
+    """Lists and forwarded records that have not been sent before."""
+    dead_letters: list[OutgoingRecord]
+    decoded: Decoded
+    outcome: Outcome
+
+    @property
+    def size_bytes(self) -> int:
+        """Roughly what this holds in memory."""
+        return sum(map(len, self.changes.sessions.values())) + sum(len(r.value or b"") for r in self.outgoing)
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,7 +183,8 @@ class BatchWorker:
                 "partition %d: rebuilding state from offset %d to %d, which has been answered before",
                 partition, ownership.position, ownership.answered_until,
             )  # fmt: skip
-        owned = self.partitions[partition] = OwnedPartition(ownership, ownership.position, popularity)
+        position = ownership.position
+        owned = self.partitions[partition] = OwnedPartition(ownership, position, position, popularity)
         return owned
 
     def release(self, partitions: Sequence[int]) -> None:
@@ -165,41 +198,162 @@ class BatchWorker:
         Raises:
             StateMismatchError: If the stored sessions contradict the stored offset.
         """
-        owned = self.partitions.get(batch.partition)
-        if owned is None or batch.end <= owned.position:
+        computed, others = await self.compute([batch])
+        return await self.deliver(computed[0]) if computed else others[batch.partition]
+
+    async def compute(self, batches: Sequence[RecordBatch]) -> tuple[list[Computed], dict[int, Handled]]:
+        """Work out what the batches of one fetch lead to. The next fetch may follow before this one is delivered.
+
+        Waits as long as sessions cannot be loaded.
+
+        Args:
+            batches: One of each partition, at most.
+
+        Returns:
+            What is to be delivered, and what became of the other batches, by partition.
+
+        Raises:
+            StateMismatchError: If the stored sessions contradict the stored offset.
+        """
+        others: dict[int, Handled] = {}
+        fitting: list[tuple[RecordBatch, OwnedPartition]] = []
+        for batch in batches:
+            owned = self.partitions.get(batch.partition)
+            if owned is None or batch.end <= owned.computed:
+                others[batch.partition] = Handled.STALE
+            elif batch.start > owned.computed:
+                others[batch.partition] = Handled.GAP
+            else:
+                fitting.append((batch, owned))
+        if not fitting:
+            return [], others
+        with self.metrics.stage("decode"):
+            decoded = [self._decode(batch, owned) for batch, owned in fitting]
+        with self.metrics.stage("load"):
+            loads = (self._load(*pair, events) for pair, events in zip(fitting, decoded, strict=True))
+            sessions = await _all_of(loads)
+        ready: list[tuple[RecordBatch, OwnedPartition, Batch]] = []
+        for (batch, owned), events, found in zip(fitting, decoded, sessions, strict=True):
+            if isinstance(found, OvertakenError):
+                others[batch.partition] = await self._overtaken(batch, owned, found)
+            elif isinstance(found, RevokedError) or self.partitions.get(batch.partition) is not owned:
+                others[batch.partition] = Handled.STALE
+            elif isinstance(found, BaseException):
+                raise found
+            else:
+                ready.append((batch, owned, Batch(self._source(batch), events, found)))
+        now_ms = self._now_ms()
+        outcomes = process(
+            [given for _, _, given in ready], self._serving(), self.rules.pipeline, now_ms, self.metrics.stage
+        )
+        with self.metrics.stage("pack"):
+            return [self._computed(*each, out) for each, out in zip(ready, outcomes, strict=True)], others
+
+    def _decode(self, batch: RecordBatch, owned: OwnedPartition) -> Decoded:
+        records = batch.records
+        if batch.start < owned.computed:
+            records = [record for record in records if record.offset >= owned.computed]
+        return decode(
+            records,
+            partition=batch.partition,
+            n_partitions=self.rules.n_partitions,
+            limits=self.rules.limits,
+            now_ms=self._now_ms(),
+        )
+
+    def _source(self, batch: RecordBatch) -> Source:
+        return Source(self.rules.cluster, self.rules.topics.interactions, batch.partition)
+
+    def _computed(self, batch: RecordBatch, owned: OwnedPartition, given: Batch, outcome: Outcome) -> Computed:
+        """What a batch is to become; from now on its sessions are what the next batch finds."""
+        topics, answered, decoded = self.rules.topics, owned.ownership.answered_until, given.decoded
+        popularity = _add_counts(owned.popularity, outcome.counts)
+        changed, unchanged = {}, []
+        for key, session in outcome.sessions.items():
+            before = given.sessions.get(key)
+            if session.seen is not (before.seen if before else b""):
+                changed[key] = session.seen
+            elif session.seen:
+                unchanged.append(key)
+        counters = {
+            "events": len(decoded.events),
+            "duplicates": outcome.duplicates,
+            "dead_letters": len(decoded.dead),
+            "forwarded": len(decoded.misplaced),
+        }
+        sessions = {key: pack(session) for key, session in outcome.sessions.items()}
+        changes = Changes(owned.computed, batch.end, sessions, popularity, counters, changed, unchanged)
+        outgoing = [list_record(r, topics.recommendations) for r in outcome.lists if r.source_offset >= answered]
+        outgoing += [forwarded_record(m, topics.interactions) for m in decoded.misplaced if m.record.offset >= answered]
+        dead = [
+            dead_letter_record(d, topics, topics.interactions, batch.partition, self.rules.dead_letter_limit_bytes)
+            for d in decoded.dead
+            if d.record.offset >= answered
+        ]
+        owned.computed = batch.end
+        owned.popularity.update(popularity)
+        for key, session in outcome.sessions.items():
+            owned.sessions[key] = session
+            owned.sessions.move_to_end(key)
+        return Computed(batch.partition, owned, changes, outgoing, dead, decoded, outcome)
+
+    async def deliver(self, computed: Computed) -> Handled:
+        """Make a batch durable: first all that goes out, then its state; waits as long as a dependency is down.
+
+        For one partition, call it for one batch after the other.
+
+        Raises:
+            StateMismatchError: If the stored sessions contradict the stored offset.
+        """
+        partition, owned, changes = computed.partition, computed.owned, computed.changes
+        if self.partitions.get(partition) is not owned or owned.position != changes.start:
             return Handled.STALE
-        if batch.start > owned.position:
-            return Handled.GAP
         try:
-            applied = await self._apply(batch, owned)
+            with self.metrics.stage("produce"):
+                await self._produce(computed)
+            with self.metrics.stage("commit"):
+                applied = await self._wait_for(
+                    "Redis", partition, owned, lambda: self.store.apply(partition, owned.ownership.token, changes)
+                )
         except RevokedError:
             return Handled.STALE
-        except OvertakenError as error:
-            if not await self._is_current(batch, owned):
-                self._suspected.discard(batch.partition)
-            elif batch.partition not in self._suspected:
-                # A store that fell back since the session was read looks the same; then it will be right next time.
-                self._suspected.add(batch.partition)
-            else:
-                raise StateMismatchError(
-                    f"the state of {self.rules.topics.interactions!r}, partition {batch.partition}, contradicts itself:"
-                    f" {error}. Redis has lost some keys and kept others (is its maxmemory-policy noeviction?)."
-                    " `streamrec state reset` drops the rest and the workers rebuild the state from the log."
-                ) from error
-            logger.warning("partition %d: %s; taking it anew", batch.partition, error)
-            self.metrics.batches_refused.labels("overtaken").inc()
-        else:
-            if applied in (Applied.OK, Applied.DONE):
-                self._suspected.discard(batch.partition)
-                return Handled.DONE
-            logger.warning(
-                "partition %d: offsets %d to %d were %s by the store; taking it anew",
-                batch.partition, owned.position, batch.end, applied.value,
-            )  # fmt: skip
-            self.metrics.batches_refused.labels(applied.value).inc()
-        if self.partitions.get(batch.partition) is owned:
-            self.release([batch.partition])
+        if applied in (Applied.OK, Applied.DONE):
+            owned.position = changes.end
+            self._suspected.discard(partition)
+            self._forget_unused(owned)
+            self._count(computed.decoded, computed.outcome)
+            return Handled.DONE
+        logger.warning(
+            "partition %d: offsets %d to %d were %s by the store; taking it anew",
+            partition, changes.start, changes.end, applied.value,
+        )  # fmt: skip
+        return self._lose(partition, owned, applied.value)
+
+    def _lose(self, partition: int, owned: OwnedPartition, reason: str) -> Handled:
+        self.metrics.batches_refused.labels(reason).inc()
+        if self.partitions.get(partition) is owned:
+            self.release([partition])
         return Handled.LOST
+
+    async def _overtaken(self, batch: RecordBatch, owned: OwnedPartition, error: OvertakenError) -> Handled:
+        """What to do where a stored session holds events that are still to come.
+
+        Raises:
+            StateMismatchError: If the store has been seen to contradict itself before.
+        """
+        if not await self._is_current(batch.partition, owned):
+            self._suspected.discard(batch.partition)
+        elif batch.partition not in self._suspected:
+            # A store that fell back since the session was read looks the same; then it will be right next time.
+            self._suspected.add(batch.partition)
+        else:
+            raise StateMismatchError(
+                f"the state of {self.rules.topics.interactions!r}, partition {batch.partition}, contradicts itself:"
+                f" {error}. Redis has lost some keys and kept others (is its maxmemory-policy noeviction?)."
+                " `streamrec state reset` drops the rest and the workers rebuild the state from the log."
+            ) from error
+        logger.warning("partition %d: %s; taking it anew", batch.partition, error)
+        return self._lose(batch.partition, owned, "overtaken")
 
     async def still_owns(self, partition: int) -> bool:
         """Whether the store agrees on who owns the partition and how far its state has come.
@@ -224,120 +378,74 @@ class BatchWorker:
         self.release([partition])
         return False
 
-    async def _is_current(self, batch: RecordBatch, owned: OwnedPartition) -> bool:
+    async def _is_current(self, partition: int, owned: OwnedPartition) -> bool:
         """Whether the store still has this worker for the owner and its position for the state's end."""
-        nothing = Changes(owned.position, owned.position)
+
+        async def ask() -> bool:
+            position = owned.position
+            answer = await self.store.apply(partition, owned.ownership.token, Changes(position, position))
+            return answer is Applied.DONE or owned.position != position  # a batch in flight has moved it
+
         try:
-            answer = await self._wait_for(
-                "Redis", batch, owned, lambda: self.store.apply(batch.partition, owned.ownership.token, nothing)
-            )
+            return await self._wait_for("Redis", partition, owned, ask)
         except RevokedError:
             return False
-        return answer is Applied.DONE
-
-    async def _apply(self, batch: RecordBatch, owned: OwnedPartition) -> Applied:
-        rules, stage = self.rules, self.metrics.stage
-        with stage("decode"):
-            decoded = decode(
-                [record for record in batch.records if record.offset >= owned.position],
-                partition=batch.partition,
-                n_partitions=rules.n_partitions,
-                limits=rules.limits,
-                now_ms=self._now_ms(),
-            )
-        with stage("load"):
-            sessions = await self._load(batch, owned, decoded)
-        outcome = process(
-            decoded,
-            sessions,
-            self._serving(),
-            Source(rules.cluster, rules.topics.interactions, batch.partition),
-            rules.pipeline,
-            self._now_ms(),
-            stage,
-        )
-        with stage("produce"):
-            await self._produce(batch, owned, decoded, outcome)
-        popularity = _add_counts(owned.popularity, outcome.counts)
-        changes = Changes(
-            owned.position,
-            batch.end,
-            {key: pack(session) for key, session in outcome.sessions.items()},
-            popularity,
-            {
-                "events": len(decoded.events),
-                "duplicates": outcome.duplicates,
-                "dead_letters": len(decoded.dead),
-                "forwarded": len(decoded.misplaced),
-            },
-        )
-        with stage("commit"):
-            applied = await self._wait_for(
-                "Redis", batch, owned, lambda: self.store.apply(batch.partition, owned.ownership.token, changes)
-            )
-        if applied in (Applied.OK, Applied.DONE):
-            owned.position = batch.end
-            owned.popularity.update(popularity)
-            self._remember(owned, outcome.sessions)
-            self._count(decoded, outcome)
-        return applied
 
     async def _load(self, batch: RecordBatch, owned: OwnedPartition, decoded: Decoded) -> dict[SessionKey, Session]:
         """The sessions of the batch's users: from memory, else from the store."""
         keys = {SessionKey(e.interaction.catalogue, e.interaction.user_id) for e in decoded.events}
         sessions = {key: owned.sessions[key] for key in keys if key in owned.sessions}
         missing = [key for key in keys if key not in sessions]
-        if missing:
-            blobs = await self._wait_for("Redis", batch, owned, lambda: self.store.load(batch.partition, missing))
-            for key, blob in zip(missing, blobs, strict=True):
-                if blob is None:
-                    continue
-                session = sessions[key] = unpack(blob)
-                if session.applied_offset >= owned.position:
-                    raise OvertakenError(
-                        f"a session holds offset {session.applied_offset}, the batch begins at {owned.position}"
-                    )
+        if not missing:
+            return sessions
+        # Every session that a batch in flight has changed is in memory, so nothing here can be older than it.
+        position = owned.position
+        stored = await self._wait_for(
+            "Redis", batch.partition, owned, lambda: self.store.load(batch.partition, missing)
+        )
+        for key, found in zip(missing, stored, strict=True):
+            if found is None:
+                continue
+            session = sessions[key] = found.session()
+            if session.applied_offset >= position:
+                raise OvertakenError(f"a session holds offset {session.applied_offset}, the batch begins at {position}")
         return sessions
 
-    def _remember(self, owned: OwnedPartition, sessions: Mapping[SessionKey, Session]) -> None:
-        for key, session in sessions.items():
-            owned.sessions[key] = session
-            owned.sessions.move_to_end(key)
-        while len(owned.sessions) > self.rules.cached_sessions:
-            owned.sessions.popitem(last=False)
+    def _forget_unused(self, owned: OwnedPartition) -> None:
+        """Keep memory bounded. What is not durable yet must be remembered: the store does not have it."""
+        sessions, limit = owned.sessions, self.rules.cached_sessions
+        while len(sessions) > limit:
+            key, session = next(iter(sessions.items()))
+            if session.applied_offset >= owned.position:
+                return
+            del sessions[key]
 
-    async def _produce(self, batch: RecordBatch, owned: OwnedPartition, decoded: Decoded, outcome: Outcome) -> None:
-        """Deliver what has not been answered before; dead letters are given up after a while."""
-        topics, answered = self.rules.topics, owned.ownership.answered_until
-        dead = [
-            dead_letter_record(d, topics, topics.interactions, batch.partition, self.rules.dead_letter_limit_bytes)
-            for d in decoded.dead
-            if d.record.offset >= answered
-        ]
-        if dead:
-            await self._deliver_dead(batch, owned, dead)
-        records = [list_record(r, topics.recommendations) for r in outcome.lists if r.source_offset >= answered]
-        records += [forwarded_record(m, topics.interactions) for m in decoded.misplaced if m.record.offset >= answered]
+    async def _produce(self, computed: Computed) -> None:
+        """Send what goes out and await every acknowledgement; dead letters are given up after a while."""
+        partition, owned = computed.partition, computed.owned
+        if computed.dead_letters:
+            await self._deliver_dead(partition, owned, computed.dead_letters)
+        remaining = computed.outgoing
 
         async def attempt() -> None:
-            nonlocal records
-            failures = await deliver(self._producer(), records)
+            nonlocal remaining
+            failures = await deliver_batched(self._producer(), remaining)
             for record, error in failures:
                 if isinstance(error, MessageSizeTooLargeError):  # waiting would not make it smaller
                     self._give_up(record, str(error))
             failures = [failure for failure in failures if not isinstance(failure.error, MessageSizeTooLargeError)]
-            records = [failure.record for failure in failures]
+            remaining = [failure.record for failure in failures]
             if failures:
                 raise failures[0].error
 
-        await self._wait_for("Kafka", batch, owned, attempt)
+        await self._wait_for("Kafka", partition, owned, attempt)
 
-    async def _deliver_dead(self, batch: RecordBatch, owned: OwnedPartition, records: list[OutgoingRecord]) -> None:
+    async def _deliver_dead(self, partition: int, owned: OwnedPartition, records: list[OutgoingRecord]) -> None:
         """Give up at once what is too large for the broker, and the rest when the patience is over."""
         patience_s = self.rules.dead_letter_patience_s
         try:
             async with asyncio.timeout(patience_s):
-                while records and self.partitions.get(batch.partition) is owned:
+                while records and self.partitions.get(partition) is owned:
                     failures = await deliver(self._producer(), records)
                     for record, error in failures:
                         if isinstance(error, MessageSizeTooLargeError):
@@ -355,7 +463,7 @@ class BatchWorker:
         logger.error("gave up a record for %s that could not be written (%s): %s", dead.topic, why, headers)
 
     async def _wait_for(
-        self, dependency: str, batch: RecordBatch, owned: OwnedPartition, attempt: Callable[[], Awaitable[T]]
+        self, dependency: str, partition: int, owned: OwnedPartition, attempt: Callable[[], Awaitable[T]]
     ) -> T:
         """Repeat an attempt until it succeeds; say once that it waits, and once that it goes on.
 
@@ -363,7 +471,7 @@ class BatchWorker:
             RevokedError: If the partition was released meanwhile.
         """
         pause_s, waiting = 0.05, False
-        while self.partitions.get(batch.partition) is owned:
+        while self.partitions.get(partition) is owned:
             try:
                 answer = await attempt()
             except (RedisError, KafkaError, OSError) as error:
@@ -371,13 +479,13 @@ class BatchWorker:
                     waiting = True
                     logger.warning(
                         "partition %d: %s does not take offset %d: %s: %s. Waiting for it; nothing is lost",
-                        batch.partition, dependency, owned.position, type(error).__name__, error,
+                        partition, dependency, owned.position, type(error).__name__, error,
                     )  # fmt: skip
                 await self._sleep(pause_s)
                 pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
                 continue
             if waiting:
-                logger.warning("partition %d: %s answers again; going on", batch.partition, dependency)
+                logger.warning("partition %d: %s answers again; going on", partition, dependency)
             return answer
         raise RevokedError
 
@@ -389,8 +497,8 @@ class BatchWorker:
         metrics.forwarded.inc(len(decoded.misplaced))
         for dead in decoded.dead:
             metrics.dead_letters.labels(dead.reason).inc()
-        for recommendation in outcome.lists:
-            metrics.lists.labels(recommendation.items[0].source if recommendation.items else "none").inc()
+        for source, n in Counter(made.items[0].source if made.items else "none" for made in outcome.lists).items():
+            metrics.lists.labels(source).inc(n)
 
 
 def _add_counts(
@@ -403,3 +511,8 @@ def _add_counts(
         before = changed.get(key, counts.get(key))
         changed[key] = count if before is None else log2_add(before, count)
     return changed
+
+
+async def _all_of(loads: Iterable[Coroutine[Any, Any, T]]) -> list[T | BaseException]:
+    """Answers and errors in the order of what was asked; what needs not wait costs no task."""
+    return await asyncio.gather(*loads, return_exceptions=True)

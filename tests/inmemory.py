@@ -119,6 +119,32 @@ class Fault(Enum):
     """No acknowledgement ever comes, and nothing is written."""
 
 
+class MemoryBatch:
+    """aiokafka's batch builder, with room for so many records."""
+
+    def __init__(self, room: int) -> None:
+        self.members: list[tuple[bytes | None, bytes | None, tuple[tuple[str, bytes | None], ...]]] = []
+        self._room = room
+
+    def append(
+        self,
+        *,
+        timestamp: int | None,
+        key: bytes | None,
+        value: bytes | None,
+        headers: Sequence[tuple[str, bytes | None]],
+    ) -> object:
+        """See `streams.output.BatchBuilder`."""
+        if self._room == 0 or len(self.members) >= self._room:
+            return None
+        self.members.append((key, value, tuple(headers)))
+        return True
+
+    def close(self) -> None:
+        """See `streams.output.BatchBuilder`."""
+        self._room = 0
+
+
 class MemoryProducer:
     """aiokafka's producer over lists in memory, one for each topic.
 
@@ -130,6 +156,9 @@ class MemoryProducer:
         self.topics: dict[str, list[OutgoingRecord]] = defaultdict(list)
         self.fault = fault
         self.attempts = 0
+        self.n_partitions = 1
+        self.room = 10_000
+        """Records to a batch."""
 
     async def send(
         self,
@@ -143,17 +172,35 @@ class MemoryProducer:
         """See `streams.output.Producer`."""
         self.attempts += 1
         outgoing = OutgoingRecord(topic, key, value, tuple(headers or ()), partition)
-        fault = self.fault(outgoing)
+        return self._answer([outgoing], self.fault(outgoing))
+
+    def _answer(self, outgoing: Sequence[OutgoingRecord], fault: Fault) -> asyncio.Future[object]:
         if fault is Fault.REFUSED:
             raise KafkaConnectionError("no broker")
         if fault in (Fault.NONE, Fault.UNANSWERED):
-            self.topics[topic].append(outgoing)
+            for record in outgoing:
+                self.topics[record.topic].append(record)
         answer: asyncio.Future[object] = asyncio.get_running_loop().create_future()
         if fault is Fault.NONE:
             answer.set_result(None)
         elif fault is not Fault.SILENT:
             answer.set_exception(RequestTimedOutError())
         return answer
+
+    def create_batch(self) -> MemoryBatch:
+        """See `streams.output.Producer`."""
+        return MemoryBatch(self.room)
+
+    async def send_batch(self, batch: MemoryBatch, topic: str, *, partition: int) -> asyncio.Future[object]:
+        """See `streams.output.Producer`; one fault for the whole batch, the first that a record meets."""
+        self.attempts += 1
+        members = [OutgoingRecord(topic, *member, partition) for member in batch.members]
+        faults = [self.fault(member) for member in members]
+        return self._answer(members, next((fault for fault in faults if fault is not Fault.NONE), Fault.NONE))
+
+    async def partitions_for(self, topic: str) -> set[int]:
+        """See `streams.output.Producer`."""
+        return set(range(self.n_partitions))
 
     def lists(self, topic: str = TopicNames().recommendations) -> list[dict[str, Any]]:
         """The lists that are on the broker, in the order of their arrival."""

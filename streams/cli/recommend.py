@@ -43,7 +43,10 @@ def recommend(
     latest = session.latest
     titles = titles_if_there(settings.kafka)
     if as_json:
-        items = [{**item._asdict(), "title": titles.of(item.item_id, catalogue)} for item in latest.items]
+        items = [
+            {"item_id": i.item_id, "score": i.score, "source": i.source, "title": titles.of(i.item_id, catalogue)}
+            for i in latest.items
+        ]
         head = {"user_id": user, "model_version": latest.model_version, "generated_at_ms": latest.generated_at_ms}
         print(json.dumps({**head, "items": items}, ensure_ascii=False))
         return

@@ -87,13 +87,15 @@ def reset(
 
 def session_lines(session: Session, titles: Titles, catalogue: str) -> list[str]:
     """A session in plain words, one line a fact."""
+    from streams.session import fingerprints_of, state_of
+
     window = session.window
     lines = [f"applied up to offset {session.applied_offset}", f"window of {len(window)} events, oldest first:"]
     for identity, time_s, code in zip(window.item_hashes, window.times_s, window.type_codes, strict=True):
         name = titles.title(identity) or titles.item_id(identity) or f"item with hash {identity:016x}"
         lines.append(f"  {datetime.fromtimestamp(time_s, UTC):%Y-%m-%d %H:%M:%S}  {_event_type(code):<10} {name}")
-    lines.append(f"{len(session.seen)} seen items that have left the window")
-    lines += [f"encoder state of {key}: {len(state)} numbers" for key, state in session.states.items()]
+    lines.append(f"{len(fingerprints_of(session.seen))} seen items that have left the window")
+    lines += [f"encoder state of {key}: {len(state_of(state))} numbers" for key, state in session.states.items()]
     if session.latest is None:
         return [*lines, "no list yet"]
     lines.append(f"latest list, by {session.latest.model_version or 'no model'}:")

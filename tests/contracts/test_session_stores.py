@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import uuid
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from datetime import timedelta
 from math import inf, nextafter
 
@@ -16,7 +16,17 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from streams.errors import StateMismatchError
 from streams.session import SessionKey
 from streams.settings import RedisSettings
-from streams.store import Applied, Changes, Keys, LogBounds, MemoryStore, Ownership, RedisStore, SessionStore
+from streams.store import (
+    Applied,
+    Changes,
+    Keys,
+    LogBounds,
+    MemoryStore,
+    Ownership,
+    RedisStore,
+    SessionStore,
+    StoredSession,
+)
 
 N_PARTITIONS = 3
 EMPTY = LogBounds(0, 0, None)
@@ -26,6 +36,11 @@ U, V = SessionKey("default", "u"), SessionKey("default", "v")
 
 def changes(start: int, end: int, blob: bytes = b"session") -> Changes:
     return Changes(start, end, {U: blob}, {("default", "1"): 0.5}, {"events": end - start})
+
+
+async def packed(store: SessionStore, keys: Sequence[SessionKey], partition: int = 0) -> list[bytes | None]:
+    """The stored sessions alone."""
+    return [stored and stored.packed for stored in await store.load(partition, keys)]
 
 
 class SessionStoreContract(ABC):
@@ -40,7 +55,7 @@ class SessionStoreContract(ABC):
 
     async def state(self, store: SessionStore, partition: int = 0) -> tuple[object, ...]:
         """All that can be seen of a partition, its owner aside."""
-        loaded = await store.load(partition, [U, V])
+        loaded = await packed(store, [U, V], partition)
         return loaded, await store.popularity(partition), await self.counters(store, partition)
 
     # --- acquire
@@ -108,6 +123,23 @@ class SessionStoreContract(ABC):
         token = (await store.acquire(0, LOG)).token
         assert await store.apply(0, token, changes(0, 10)) is Applied.OK
         assert await self.state(store) == ([b"session", None], {("default", "1"): 0.5}, {"events": 10})
+
+    async def test_what_a_user_has_seen_is_stored_beside_the_session_and_stays_until_it_changes(
+        self, store: SessionStore
+    ) -> None:
+        token = (await store.acquire(0, LOG)).token
+        await store.apply(0, token, Changes(0, 1, {U: b"1", V: b"1"}, seen={U: b"seen"}))
+        await store.apply(0, token, Changes(1, 2, {U: b"2"}, unchanged_seen=[U]))
+        assert await store.load(0, [V, U]) == [StoredSession(b"1", None), StoredSession(b"2", b"seen")]
+        await store.apply(0, token, Changes(2, 3, {U: b"3"}, seen={U: b"more"}))
+        assert await store.load(0, [U]) == [StoredSession(b"3", b"more")]
+
+    async def test_more_counts_than_one_command_takes_are_all_set(self, store: SessionStore) -> None:
+        token = (await store.acquire(0, LOG)).token
+        counts = {(catalogue, str(i)): float(i) for catalogue in ("a", "b") for i in range(2501)}
+        assert await store.apply(0, token, Changes(0, 1, {U: b"u"}, counts)) is Applied.OK
+        assert await store.popularity(0) == counts
+        assert await packed(store, [U]) == [b"u"]
 
     async def test_counters_are_added_and_the_rest_is_set(self, store: SessionStore) -> None:
         token = (await store.acquire(0, LOG)).token
@@ -182,21 +214,21 @@ class SessionStoreContract(ABC):
         token = (await store.acquire(0, LOG)).token
         assert await store.apply(0, token, Changes(0, n, sessions, counts, {"events": n})) is Applied.OK
         assert await store.popularity(0) == counts
-        assert await store.load(0, list(sessions)) == list(sessions.values())
+        assert await packed(store, list(sessions)) == list(sessions.values())
 
     # --- what is stored comes back
 
     async def test_sessions_come_back_in_the_order_of_their_keys(self, store: SessionStore) -> None:
         token = (await store.acquire(0, LOG)).token
         await store.apply(0, token, Changes(0, 1, {U: b"u", V: b"v"}))
-        assert await store.load(0, [V, SessionKey("default", "w"), U]) == [b"v", None, b"u"]
+        assert await packed(store, [V, SessionKey("default", "w"), U]) == [b"v", None, b"u"]
         assert await store.load(0, []) == []
 
     async def test_any_bytes_come_back(self, store: SessionStore) -> None:
         token = (await store.acquire(0, LOG)).token
         blob = bytes(range(256)) * 100
         await store.apply(0, token, Changes(0, 1, {U: blob, V: b""}))
-        assert await store.load(0, [U, V]) == [blob, b""]
+        assert await packed(store, [U, V]) == [blob, b""]
 
     async def test_any_id_is_a_key_and_no_two_meet(self, store: SessionStore) -> None:
         ids = [
@@ -219,7 +251,7 @@ class SessionStoreContract(ABC):
         sessions = {SessionKey(c, u): f"{c} {u}".encode() for c in ("default", "books", "{x}", "s") for u in ids}
         token = (await store.acquire(0, LOG)).token
         await store.apply(0, token, Changes(0, 1, sessions))
-        assert await store.load(0, list(sessions)) == list(sessions.values())
+        assert await packed(store, list(sessions)) == list(sessions.values())
 
     async def test_counts_come_back_bit_by_bit(self, store: SessionStore) -> None:
         values = [0.0, -0.0, 0.1, -1e300, 5e-324, nextafter(1.0, 2.0), 19_700.123456789, inf]
@@ -313,6 +345,14 @@ class TestRedisStore(SessionStoreContract):
             token = (await store.acquire(0, LOG)).token
             await store.apply(0, token, changes(offset, offset + 1))
             assert 0.9 < await self.client.pttl(name) / (ttl.total_seconds() * 1000) <= 1
+
+    async def test_what_was_seen_expires_with_its_session_and_not_before(self, store: RedisStore) -> None:
+        token = (await store.acquire(0, LOG)).token
+        await store.apply(0, token, Changes(0, 1, {U: b"1"}, seen={U: b"seen"}))
+        name = Keys.of("", self.topic, 0).seen(U)
+        await self.client.pexpire(name, 1000)
+        await store.apply(0, token, Changes(1, 2, {U: b"2"}, unchanged_seen=[U]))
+        assert await self.client.pttl(name) > 1000
 
     async def test_nothing_but_sessions_expires(self, store: RedisStore) -> None:
         token = (await store.acquire(0, LOG)).token

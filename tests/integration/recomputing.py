@@ -13,9 +13,10 @@ from encoders.vocabulary import item_hash
 from streams.cli.config import Settings
 from streams.decode import Limits
 from streams.fold import PartitionState, fold
-from streams.pipeline import Rules, known_windows
+from streams.pipeline import Rules
 from streams.serving import ServingModel
 from streams.session import FINGERPRINT_MASK, Session, SessionKey
+from streams.waves import known_windows
 from tests.processes import read_topic
 
 TOLERANCE = 1e-4
@@ -70,7 +71,7 @@ def not_recomputed(
 
 def _difference(made: Recommendation, session: Session, model: ServingModel, top_n: int) -> str | None:
     listed = [item for item in made.items if item.source == "ann"]
-    window = known_windows([session], model)
+    window = known_windows([session.window], model)
     if not window.any():
         return "the model answers a window that it does not know" if listed else None
     _, vectors = model.bundle.encoder.encode(window)

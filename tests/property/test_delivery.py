@@ -25,7 +25,7 @@ from streams.output import OutgoingRecord
 from streams.pipeline import Rules, Serving, Source
 from streams.session import SessionKey, unpack
 from streams.settings import TopicNames
-from streams.store import Applied, Changes, LogBounds, MemoryStore, Ownership
+from streams.store import Applied, Changes, LogBounds, MemoryStore, Ownership, StoredSession
 from streams.worker import Handled, RecordBatch, WorkerRules
 from tests.inmemory import NOW_MS, Bench, Fault, MemoryProducer, Record, batch, click, model, record, users_of
 
@@ -90,7 +90,7 @@ class GatedStore(MemoryStore):
     async def acquire(self, partition: int, log: LogBounds) -> Ownership:
         return await self._call(lambda: self._write(lambda: super(GatedStore, self).acquire(partition, log)))
 
-    async def load(self, partition: int, keys: Sequence[SessionKey]) -> list[bytes | None]:
+    async def load(self, partition: int, keys: Sequence[SessionKey]) -> list[StoredSession | None]:
         return await self._call(lambda: super(GatedStore, self).load(partition, keys))
 
     async def popularity(self, partition: int) -> dict[tuple[str, str], float]:
@@ -115,6 +115,10 @@ class GatedProducer(MemoryProducer):
     async def send(self, *args: Any, **kwargs: Any) -> asyncio.Future[object]:
         await self._gates.wait(self._who)
         return await super().send(*args, **kwargs)
+
+    async def send_batch(self, *args: Any, **kwargs: Any) -> asyncio.Future[object]:
+        await self._gates.wait(self._who)
+        return await super().send_batch(*args, **kwargs)
 
 
 class Participant:
@@ -252,7 +256,7 @@ async def check(simulation: Simulation) -> None:
     assert stored.popularity == expected.popularity
 
     folded = fold(log, partition=0, n_partitions=2, rules=RULES.pipeline, limits=Limits(), now_ms=NOW_MS)
-    sessions = {key: unpack(blob) for key, blob in stored.sessions.items()}
+    sessions = {key: unpack(blob, stored.seen.get(key)) for key, blob in stored.sessions.items()}
     assert differences(folded.sessions, sessions, {m.state_key: m for m in MODELS}.get) == []
 
     decoded = decode(log, partition=0, n_partitions=2, limits=Limits(), now_ms=NOW_MS)

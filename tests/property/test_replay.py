@@ -83,7 +83,8 @@ async def apply(bench: Bench, log: Sequence[Record], cuts: Sequence[int]) -> Non
 
 
 def sessions(store: MemoryStore) -> dict[SessionKey, Session]:
-    return {key: unpack(blob) for key, blob in store.partitions[0].sessions.items()}
+    stored = store.partitions[0]
+    return {key: unpack(blob, stored.seen.get(key)) for key, blob in stored.sessions.items()}
 
 
 def assert_same_state(store: MemoryStore, other: MemoryStore, log: Sequence[Record]) -> None:

@@ -8,9 +8,10 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from encoders.window import Window
+from encoders.window import Entry, Window
 from streams.errors import StateFormatError
-from streams.session import LatestList, ListedItem, Session, pack, remember, unpack
+from streams.lists import ListedItem
+from streams.session import LatestList, Session, fingerprints_of, pack, unpack, with_seen
 
 u8, u32, u64 = (st.integers(0, 2**bits - 1) for bits in (8, 32, 64))
 float32 = st.floats(width=32)
@@ -20,23 +21,23 @@ short = st.text(max_size=60)
 @st.composite
 def windows(draw: st.DrawFn) -> Window:
     rows = draw(st.lists(st.tuples(u64, u32, u8), max_size=20))
-    return Window([r[0] for r in rows], [r[1] for r in rows], [r[2] for r in rows])
+    return Window.of(Entry(*row) for row in rows)
 
 
 lists = st.builds(
     LatestList,
     st.integers(-(2**63), 2**63 - 1),
     st.none() | st.text(min_size=1, max_size=60),
-    st.lists(st.builds(ListedItem, st.text(max_size=256), float32, short), max_size=12),
+    st.lists(st.builds(ListedItem, st.text(max_size=256), float32, short, st.just(())), max_size=12),
 )
 sessions = st.builds(
     Session,
     applied_offset=st.integers(-1, 2**63 - 1),
     window=windows(),
-    seen=st.lists(u32, max_size=20),
-    recent_events=st.lists(u64, max_size=16),
+    seen=st.lists(u32, max_size=20).map(lambda values: np.array(values, dtype="<u4").tobytes()),
+    recent_events=st.integers(0, 16).flatmap(lambda n: st.binary(min_size=8 * n, max_size=8 * n)),
     states=st.dictionaries(
-        short, st.lists(float32, max_size=8).map(lambda v: np.array(v, dtype=np.float32)), max_size=3
+        short, st.lists(float32, max_size=8).map(lambda v: np.array(v, dtype="<f4").tobytes()), max_size=3
     ),
     latest=st.none() | lists,
 )
@@ -44,11 +45,8 @@ sessions = st.builds(
 
 @given(sessions)
 def test_what_is_stored_reads_back(session: Session) -> None:
-    again = unpack(pack(session))
-    for name in ("applied_offset", "window", "seen", "recent_events"):
-        assert getattr(again, name) == getattr(session, name)
-    assert repr(again.latest) == repr(session.latest)
-    assert {k: v.tobytes() for k, v in again.states.items()} == {k: v.tobytes() for k, v in session.states.items()}
+    again = unpack(pack(session), session.seen)
+    assert repr(again) == repr(session)  # NaN is not equal to itself
     assert pack(again) == pack(session)
 
 
@@ -62,8 +60,8 @@ def test_damage_is_never_another_error(session: Session, data: st.DataObject) ->
 
 @given(st.lists(st.integers(0, 9), max_size=40), st.integers(0, 6))
 def test_a_memory_holds_the_newest_distinct_values_newest_last(values: list[int], limit: int) -> None:
-    memory: list[int] = []
+    memory = b""
     for value in values:
-        remember(memory, [value], limit)
+        memory = with_seen(memory, [value], limit)
     newest = list(dict.fromkeys(reversed(values)))[:limit]
-    assert memory == newest[::-1]
+    assert fingerprints_of(memory) == newest[::-1]

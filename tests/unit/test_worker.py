@@ -18,7 +18,7 @@ from streams.output import OutgoingRecord
 from streams.pipeline import Serving
 from streams.session import SessionKey, unpack
 from streams.settings import TopicNames
-from streams.store import Applied, Changes, LogBounds, MemoryStore
+from streams.store import Applied, Changes, LogBounds, MemoryStore, StoredSession
 from streams.worker import Handled, RecordBatch, WorkerRules
 from tests.inmemory import Bench, Fault, Record, batch, click, model, record, records, users_of
 
@@ -34,7 +34,7 @@ class FaultyStore(MemoryStore):
         self.fail_before = self.fail_after = 0
         self.loads = 0
 
-    async def load(self, partition: int, keys: Sequence[SessionKey]) -> list[bytes | None]:
+    async def load(self, partition: int, keys: Sequence[SessionKey]) -> list[StoredSession | None]:
         self.loads += 1
         if self.fail_before:
             self.fail_before -= 1
