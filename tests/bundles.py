@@ -18,6 +18,7 @@ from encoders.gru import GRUConfig, GRUEncoder, GRUModule
 from encoders.records import BundleReference, ModelUpdate
 from encoders.vocabulary import Vocabulary
 from encoders.window import WindowRule
+from index.build import INDEXES
 from index.flat import FlatIndex
 
 RULE = WindowRule(max_len=10)
@@ -25,7 +26,12 @@ MANIFEST, WEIGHTS, VECTORS, INDEX = "manifest.json", "weights.safetensors", "ite
 
 
 def write_model(
-    directory: Path, seed: int = 0, n_items: int = 40, rule: WindowRule = RULE, permuted: bool = False
+    directory: Path,
+    seed: int = 0,
+    n_items: int = 40,
+    rule: WindowRule = RULE,
+    permuted: bool = False,
+    index_kind: str = "flat",
 ) -> BundleReference:
     """An untrained GRU over items "1" … as a whole bundle; another seed gives another version.
 
@@ -42,8 +48,8 @@ def write_model(
         vocabulary=Vocabulary.from_ids(item_ids),
         popularity=np.zeros(n_items + 1, dtype=np.float32),
         window_rule=rule,
-        index=IndexRecord(kind=FlatIndex.kind),
-        save_index=FlatIndex.build(encoder.item_vectors).save,
+        index=IndexRecord(kind=index_kind),
+        save_index=INDEXES[index_kind].build(encoder.item_vectors).save,
     )
     return write_bundle(directory, draft, 1_795_342_500_000 + 1000 * seed)
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from encoders.bundle import Bundle
 from encoders.vocabulary import item_hash
-from index.flat import FlatIndex
+from index.build import load_index
 from trainer.interactions import BoolArray, Interactions
 from trainer.measure import compare
 from trainer.report import Report
@@ -49,7 +49,7 @@ def assess(
     numbers = bundle.vocabulary.item_numbers(hashes)[events.item_codes]
     figures = compare(
         bundle.encoder,
-        FlatIndex.load(bundle.index_path),
+        load_index(bundle.index_path, bundle.manifest.index.kind),
         bundle.popularity,
         events,
         numbers,

@@ -18,15 +18,15 @@ from encoders.protocols import FloatArray, IntArray
 from encoders.records import ModelUpdate
 from encoders.vocabulary import Vocabulary
 from encoders.window import WindowRule
-from index.flat import FlatIndex
-from index.recall import recall_at_k
+from index.build import BuiltIndex, build_index
+from index.settings import IndexSettings
 from trainer.cleaning import CleaningRules
 from trainer.dataset import cut_windows, training_rows
 from trainer.errors import NothingToTrainError
 from trainer.fit import FitProgress, build_model, fit, refresh
 from trainer.interactions import BoolArray, Interactions
 from trainer.log import Log, read_log
-from trainer.measure import TOP_K, measure, popularity
+from trainer.measure import measure, popularity
 from trainer.publish import announce
 from trainer.replay import KafkaSource
 from trainer.report import Report
@@ -34,7 +34,7 @@ from trainer.settings import TrainerSettings
 from trainer.split import Split, split_by_time
 
 RECALL_QUERIES = 1_000
-"""Windows that the index's recall is measured with."""
+"""Windows that the index is tuned with and its recall measured."""
 
 
 @dataclass(frozen=True)
@@ -47,6 +47,7 @@ class TrainingPlan:
     settings: TrainerSettings
     rules: CleaningRules
     popularity_half_life: timedelta
+    index: IndexSettings = field(default_factory=IndexSettings)
 
     @property
     def window_rule(self) -> WindowRule:
@@ -63,6 +64,7 @@ class TrainingResult:
     metrics: dict[str, float]
     """Of the model and, with `popularity_` before the name, of popularity; empty if nothing could be measured."""
     best_epoch: int
+    index: IndexRecord
     seconds: dict[str, float] = field(default_factory=dict)
     """How long each part of the run took."""
 
@@ -78,6 +80,7 @@ class TrainingResult:
             "dropped": dict(self.log.dropped),
             "trained_through": self.log.read_through,
             "best_epoch": self.best_epoch,
+            "index": self.index.model_dump(mode="json", exclude={"file"}),
             "seconds": self.seconds,
         }
 
@@ -117,11 +120,14 @@ def train(plan: TrainingPlan, report: Report) -> TrainingResult:
     report.say("Learning the newest events as well")
     refresh(module, everything, plan.settings, _bar(report, "all events"))
     clock.lap("refresh")
-    draft = _draft(module, plan, log, figures)
+    built = _index(encoder, plan, events, split)
+    _say_index(built, plan.index, report)
+    clock.lap("index")
+    draft = _draft(encoder, built, plan, log, figures)
     reference = write_bundle(plan.bundles, draft, created_at_ms=int(time.time() * 1000))
     update = announce(plan.source, plan.model, reference, figures)
     clock.lap("publish")
-    return TrainingResult(update, log, figures, best_epoch, clock.laps)
+    return TrainingResult(update, log, figures, best_epoch, draft.index, clock.laps)
 
 
 def _insist_on_enough(log: Log, plan: TrainingPlan) -> None:
@@ -155,22 +161,39 @@ def _fit(module: GRUModule, plan: TrainingPlan, events: Interactions, split: Spl
     return fit(module, rows, validation, plan.settings, _bar(report, "training"))
 
 
-def _draft(module: GRUModule, plan: TrainingPlan, log: Log, figures: dict[str, float]) -> BundleDraft:
-    events = log.events
-    encoder = GRUEncoder(module)
-    index = FlatIndex.build(encoder.item_vectors)
-    queries = _sample_queries(encoder, plan, events)
+def _index(encoder: GRUEncoder, plan: TrainingPlan, events: Interactions, split: Split) -> BuiltIndex:
+    wanted = plan.index
+    return build_index(
+        encoder.item_vectors,
+        _sample_queries(encoder, plan, events, split),
+        kind=wanted.kind,
+        target_recall=wanted.target_recall,
+        k=wanted.k,
+        seed=plan.settings.seed,
+    )
+
+
+def _say_index(built: BuiltIndex, wanted: IndexSettings, report: Report) -> None:
+    params = ", ".join(f"{name} {value}" for name, value in built.index.params.items())
+    report.say(
+        f"Index: {built.index.kind}{f' ({params})' if params else ''}, recall@{built.k} {built.recall:.3f}, "
+        f"built in {built.seconds:.1f} s"
+    )
+    if built.recall < wanted.target_recall:
+        report.say(f"  which is below index.target_recall = {wanted.target_recall}: index.kind = 'auto' reaches it")
+
+
+def _draft(
+    encoder: GRUEncoder, built: BuiltIndex, plan: TrainingPlan, log: Log, figures: dict[str, float]
+) -> BundleDraft:
+    events, index = log.events, built.index
     return BundleDraft(
         model=plan.model,
         encoder=encoder,
         vocabulary=Vocabulary.from_ids(events.item_ids, plan.rules.catalogue),
         popularity=popularity(events, _numbers(events), len(events.item_ids), plan.popularity_half_life),
         window_rule=plan.window_rule,
-        index=IndexRecord(
-            kind=index.kind,
-            params=index.params,
-            recall={f"recall@{TOP_K}": recall_at_k(index, encoder.item_vectors, queries, TOP_K)},
-        ),
+        index=IndexRecord(kind=index.kind, params=index.params, recall={f"recall@{built.k}": built.recall}),
         save_index=index.save,
         metrics=figures,
         trained_through={plan.source.interactions: log.read_through},
@@ -178,9 +201,12 @@ def _draft(module: GRUModule, plan: TrainingPlan, log: Log, figures: dict[str, f
     )
 
 
-def _sample_queries(encoder: GRUEncoder, plan: TrainingPlan, events: Interactions) -> FloatArray:
-    """Query vectors of windows from all over the log."""
-    some = np.linspace(0, len(events) - 1, min(len(events), RECALL_QUERIES)).astype(np.int64)
+def _sample_queries(encoder: GRUEncoder, plan: TrainingPlan, events: Interactions, split: Split) -> FloatArray:
+    """Query vectors of sessions of the validation and the test part; of all sessions where these are empty."""
+    held_out = np.flatnonzero(split.validation | split.test)
+    if not len(held_out):
+        held_out = np.arange(len(events))
+    some = held_out[np.linspace(0, len(held_out) - 1, min(len(held_out), RECALL_QUERIES)).astype(np.int64)]
     windows = cut_windows(events, plan.window_rule).windows(some, _numbers(events), plan.window_rule.max_len)
     return encoder.encode(windows)[1]
 

@@ -13,12 +13,12 @@ from pydantic import BaseModel, SecretStr, ValidationError
 from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
+from index.settings import IndexSettings
 from streams.cli.app import app
 from streams.cli.errors import SettingsError
 from streams.cli.sources import PREFIX, environment_layers, file_layer, flag_layer, hint
 from streams.durations import format_duration
 from streams.settings import (
-    IndexSettings,
     KafkaSettings,
     ModelSettings,
     RedisSettings,

@@ -96,6 +96,7 @@ def _plan(settings: Settings, bundles: Path | None, max_epochs: int | None) -> T
         settings=trainer,
         rules=cleaning_rules(settings, settings.model.window, trainer.catalogue),
         popularity_half_life=settings.worker.popularity_half_life,
+        index=settings.index,
     )
 
 

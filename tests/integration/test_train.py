@@ -9,6 +9,7 @@ from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
+import numpy as np
 import pytest
 from kafka import KafkaProducer
 from typer.testing import CliRunner
@@ -16,7 +17,8 @@ from typer.testing import CliRunner
 from encoders.bundle import read_bundle
 from encoders.records import Interaction, ModelUpdate
 from encoders.window import WindowRule
-from index.flat import FlatIndex
+from index.build import load_index
+from index.settings import IndexSettings
 from streams.cli.app import app
 from streams.processes import free_port
 from streams.settings import KafkaSettings
@@ -92,9 +94,28 @@ def test_a_run_announces_a_bundle_that_can_be_read_and_holds_all_events(plan: Tr
     assert bundle.manifest.version == update.version
     assert sorted(bundle.vocabulary.item_ids) == sorted(f"item-{i}" for i in range(39))
     assert sum(bundle.manifest.trained_through[plan.source.interactions].values()) == 300
-    assert FlatIndex.load(bundle.index_path).n_items == 39
+    assert load_index(bundle.index_path, "flat").n_items == 39
+    assert (bundle.manifest.index.kind, bundle.manifest.index.recall) == ("flat", {"recall@10": 1.0})
     assert update.previous is None
     assert {"recall@10", "popularity_recall@10"} <= set(result.metrics)
+
+
+@pytest.mark.parametrize("kind", ["ivf_flat", "ivf_sq8", "hnsw"])
+def test_the_index_that_was_asked_for_is_built_and_tuned(plan: TrainingPlan, kind: str) -> None:
+    publish(plan, clicks(300))
+    settings = IndexSettings.model_validate({"kind": kind, "k": 5, "target_recall": 0.8})
+    said: list[str] = []
+    report = Silent()
+    report.say = said.append  # type: ignore[method-assign]
+    result = train(replace(plan, index=settings), report)
+    bundle = read_bundle(result.update.uri)
+    record, index = bundle.manifest.index, load_index(bundle.index_path, kind)
+    assert record == result.index
+    assert (record.kind, record.params) == (index.kind, index.params)
+    assert record.recall["recall@5"] >= 0.8
+    assert any(line.startswith(f"Index: {kind} (") and "recall@5" in line for line in said)
+    unseen = assess(bundle, read_log(plan.source, plan.rules, report).events, np.ones(300, dtype=bool), 0.1, report)
+    assert unseen.figures
 
 
 def test_the_next_run_names_the_bundle_before_it(plan: TrainingPlan) -> None:

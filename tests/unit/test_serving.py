@@ -11,6 +11,7 @@ import pytest
 
 from encoders.errors import BundleError
 from encoders.vocabulary import item_hash
+from index.build import KINDS
 from streams.serving import ModelSlot, ServingModel
 from tests.bundles import DAMAGES, RULE, write_model
 
@@ -30,8 +31,11 @@ def test_a_good_bundle_answers_with_its_own_version(tmp_path: Path) -> None:
     assert len(set(numbers[0].tolist())) == 10
 
 
-def test_a_bundle_of_one_item_can_be_served(tmp_path: Path) -> None:
-    assert ServingModel.load(write_model(tmp_path, n_items=1), RULE).index.n_items == 1
+@pytest.mark.parametrize("n_items", [1, 2, 40])
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_bundle_of_any_size_and_kind_of_index_can_be_served(tmp_path: Path, kind: str, n_items: int) -> None:
+    model = ServingModel.load(write_model(tmp_path, n_items=n_items, index_kind=kind), RULE)
+    assert (model.index.kind, model.index.n_items) == (kind, n_items)
 
 
 @pytest.mark.parametrize("what", DAMAGES)
