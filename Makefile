@@ -27,7 +27,7 @@ $(STAMP): pyproject.toml constraints.txt
 	  echo "$(PYTHON) has no venv module; install it, on Debian and Ubuntu: apt install python3-venv"; exit 1; }
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(if $(TORCH_INDEX_URL),$(BIN)/pip install -c constraints.txt --extra-index-url $(TORCH_INDEX_URL) torch)
-	$(BIN)/pip install -c constraints.txt -e '.[embedded,dev]'
+	$(BIN)/pip install -c constraints.txt -e '.[embedded,dev,bench]'
 	@touch $@
 
 check: $(STAMP) ## Lint, formatting and types.
