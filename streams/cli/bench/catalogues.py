@@ -26,8 +26,7 @@ from encoders.protocols import FloatArray, IntArray, SequenceEncoder
 from encoders.records import ModelUpdate
 from encoders.vocabulary import PADDING_ITEM, Vocabulary
 from encoders.window import WindowRule
-from index.flat import FlatIndex
-from index.protocol import VectorIndex
+from index.build import build_index, load_index
 from streams.cli.bench.synthetic import Columns, World, live_clicks, visits
 from trainer.dataset import cut_windows, training_rows
 from trainer.datasets import read_dataset
@@ -157,13 +156,14 @@ def make_bundle(folder: Path, catalogue: Catalogue, kind: str = "auto", generati
         first = make_bundle(folder, catalogue, kind)
         bundle = read_bundle(first.uri)
         encoder, record, metrics = _as_gru(bundle.encoder), bundle.manifest.index, first.metrics
-        index: VectorIndex = FlatIndex.load(bundle.index_path)
+        index = load_index(bundle.index_path, record.kind)
     else:
         encoder = fitted_encoder(folder, catalogue)
-        index = FlatIndex.build(encoder.item_vectors)
-        recall = {f"recall@{catalogue.top_n}": 1.0}
+        queries = held_out_queries(encoder, catalogue, N_QUERIES)
+        built = build_index(encoder.item_vectors, queries, kind=kind, target_recall=TARGET_RECALL, k=catalogue.top_n)
+        index, recall = built.index, {f"recall@{built.k}": built.recall}
         record = IndexRecord(kind=index.kind, params=index.params, recall=recall)
-        metrics = recall | {"build_s": 0.0}
+        metrics = recall | {"build_s": built.seconds}
     draft = BundleDraft(
         model=MODEL,
         encoder=encoder,

@@ -18,8 +18,7 @@ import torch
 from encoders.bundle import read_bundle
 from encoders.gru import GRUEncoder
 from encoders.protocols import FloatArray
-from index.flat import FlatIndex
-from index.protocol import VectorIndex
+from index.build import load_index
 
 Step = Callable[[FloatArray, int], tuple[FloatArray, FloatArray]]
 """A state and an item number to the new state and the query vector. Shapes: ``(S,)`` to ``(S,)`` and ``(D,)``."""
@@ -60,7 +59,7 @@ class Recommender:
         read = read_bundle(bundle)
         encoder = read.encoder
         assert isinstance(encoder, GRUEncoder), "the bundles of the benchmark hold nothing else"
-        self._index: VectorIndex = FlatIndex.load(read.index_path)
+        self._index = load_index(read.index_path, read.manifest.index.kind)
         self._ids = ["", *read.vocabulary.item_ids]
         self._numbers = {item_id: number for number, item_id in enumerate(self._ids) if number}
         self._rule = read.manifest.window_rule
