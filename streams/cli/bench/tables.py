@@ -1,0 +1,163 @@
+"""A benchmark's figures as tables for a page."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from streams.cli.bench.benchmark import Figures
+from streams.cli.bench.report import shown
+
+
+def markdown(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A table; all columns but the first are numbers.
+
+    Example:
+        >>> print(markdown(("load", "p50"), [("10 %", "1.2")]))
+        | load | p50 |
+        |---|--:|
+        | 10 % | 1.2 |
+        <BLANKLINE>
+    """
+    rule = "|".join(["---", *("--:" for _ in header[1:])])
+    lines = [" | ".join(header), *(" | ".join(row) for row in rows)]
+    head, *body = [f"| {line} |" for line in lines]
+    return "\n".join([head, f"|{rule}|", *body]) + "\n"
+
+
+def cell(figures: Figures, key: str) -> str:
+    """A figure for a table, a dash where it was not measured."""
+    return shown(figures[key]) if key in figures else "–"
+
+
+Table = tuple[Sequence[str], list[Sequence[str]]]
+"""Header and rows."""
+
+
+def throughput_tables(figures: Figures) -> list[Table]:
+    """Ours beside the peers and the limit, and the stages of a batch."""
+    rows: list[Sequence[str]] = [
+        ("**streamrec**", cell(figures, "events_per_s"), cell(figures, "cpu_us_per_event"), "1")
+    ]
+    for name in peers(figures):
+        rows.append(
+            (
+                name,
+                cell(figures, f"{name}_events_per_s"),
+                cell(figures, f"{name}_cpu_us_per_event"),
+                cell(figures, f"ratio_to_{name}"),
+            )
+        )
+    parts = suffixes(figures, "limit_us_")
+    if "limit_us" in figures:
+        rows.append(("limit", "–", cell(figures, "limit_us"), "–"))
+    stages: list[Sequence[str]] = [
+        (stage, cell(figures, f"stage_us_{stage}")) for stage in suffixes(figures, "stage_us_")
+    ]
+    return [
+        (("one process", "events/s", "CPU, µs an event", "streamrec is faster by"), rows),
+        (("part of the limit", "CPU, µs an event"), [(part, cell(figures, f"limit_us_{part}")) for part in parts]),
+        (("stage of a worker's batch", "µs an event"), stages),
+    ]
+
+
+def peers(figures: Figures) -> list[str]:
+    """The peers that were measured."""
+    return [key.removeprefix("ratio_to_") for key in figures if key.startswith("ratio_to_")]
+
+
+def latency_tables(figures: Figures) -> list[Table]:
+    """One row for each load."""
+    rows: list[Sequence[str]] = []
+    for percent in suffixes(figures, "p50_ms_at_"):
+        keys = ("events_per_s", "p50_ms", "p95_ms", "p99_ms", "max_ms", "send_lag_p99_ms", "broker_p50_ms")
+        rows.append((f"{percent} %", *(cell(figures, f"{key}_at_{percent}") for key in keys)))
+    header = (
+        "load",
+        "events/s",
+        "p50, ms",
+        "p95, ms",
+        "p99, ms",
+        "longest, ms",
+        "generator late, p99, ms",
+        "broker alone, p50, ms",
+    )
+    return [(header, rows)]
+
+
+def catalogue_tables(figures: Figures) -> list[Table]:
+    """One row for each catalogue, one column for each of its figures."""
+    names = [key.removesuffix("_events_per_s") for key in figures if key.endswith("_events_per_s")]
+    columns: list[str] = []
+    for key in figures:
+        for name in names:
+            column = key.removeprefix(f"{name}_")
+            if column != key and column not in columns:
+                columns.append(column)
+    rows: list[Sequence[str]] = [(name, *(cell(figures, f"{name}_{column}") for column in columns)) for name in names]
+    return [(("catalogue", *columns), rows)]
+
+
+def history_tables(figures: Figures) -> list[Table]:
+    """One row for each length of the past, one for each window."""
+    stored = ("session_bytes", "user_bytes", "user_memory_bytes")
+    pasts: list[Sequence[str]] = [
+        (shown(int(past)), cell(figures, f"cpu_us_per_event_{past}"), cell(figures, f"events_per_s_{past}"))
+        for past in suffixes(figures, "cpu_us_per_event_")
+    ]
+    windows: list[Sequence[str]] = [
+        (window, *(cell(figures, f"{key}_window_{window}") for key in stored))
+        for window in suffixes(figures, "session_bytes_window_")
+    ]
+    return [
+        (("past events", "CPU, µs an event", "events/s"), pasts),
+        (("window", "session, bytes", "all values of the user, bytes", "MEMORY USAGE, bytes"), windows),
+    ]
+
+
+def workers_tables(figures: Figures) -> list[Table]:
+    """One row for each number of workers."""
+    return [
+        (
+            ("workers", "CPU of all, µs an event", "events/s"),
+            [
+                (count, cell(figures, f"cpu_us_per_event_{count}"), cell(figures, f"events_per_s_{count}"))
+                for count in suffixes(figures, "cpu_us_per_event_")
+            ],
+        )
+    ]
+
+
+def reload_tables(figures: Figures) -> list[Table]:
+    """Before and during the swap."""
+    rows = [
+        ("longest time without a list, ms", "longest_gap_before_ms", "longest_gap_ms"),
+        ("publish to receipt, p99, ms", "p99_ms_before", "p99_ms_during"),
+        ("the worker's memory, at its most during, MB", "rss_mb_before", "rss_mb_peak"),
+        ("announcement to first list, s", "", "seconds_to_swap"),
+    ]
+    return [
+        (
+            ("", "before", "during"),
+            [(what, cell(figures, before), cell(figures, during)) for what, before, during in rows],
+        )
+    ]
+
+
+TABLES: dict[str, Callable[[Figures], list[Table]]] = {
+    "throughput": throughput_tables,
+    "latency": latency_tables,
+    "catalogue": catalogue_tables,
+    "history": history_tables,
+    "workers": workers_tables,
+    "reload": reload_tables,
+}
+
+
+def suffixes(figures: Figures, prefix: str) -> list[str]:
+    """What stands behind a prefix, in the order of the figures.
+
+    Example:
+        >>> suffixes({"p50_ms_at_10": 1.0, "p50_ms_at_50": 2.0, "lost": 0}, "p50_ms_at_")
+        ['10', '50']
+    """
+    return [key.removeprefix(prefix) for key in figures if key.startswith(prefix)]
