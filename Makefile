@@ -4,7 +4,7 @@ PYTHON ?= python3
 # Where pip finds a CPU build of torch, e.g. https://download.pytorch.org/whl/cpu. Empty: what PyPI has, on
 # Linux the (large) CUDA build.
 TORCH_INDEX_URL ?=
-# Arguments of the demo, e.g. make demo ARGS="--keep".
+# Arguments of the demo or the benchmarks, e.g. make demo ARGS="--keep", make bench ARGS="latency reload".
 ARGS ?=
 
 VENV := .venv
@@ -12,7 +12,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup check test demo clean
+.PHONY: help setup check test demo bench clean
 
 help: ## Print this list.
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 16
@@ -40,6 +40,10 @@ test: $(STAMP) ## All tests: the pure ones first, then those on real servers.
 
 demo: $(STAMP) ## MovieLens through the whole pipeline, in about three minutes.
 	$(BIN)/streamrec demo $(ARGS)
+
+bench: $(STAMP) ## All benchmarks, in about 15 minutes; draws docs/performance.md.
+	$(BIN)/streamrec bench $(ARGS) --output docs/benchmarks
+	$(BIN)/python -m streams.cli.bench.performance docs/benchmarks docs/performance.md
 
 clean: ## Remove .venv and everything that was built or cached.
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
