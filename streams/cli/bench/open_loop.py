@@ -72,7 +72,7 @@ async def send_open_loop(sender: Sender, load: Load, schedule: Schedule) -> Sent
 
     A thread keeps the time, since asyncio's own timers are a millisecond coarse; the event loop writes.
     """
-    moments, ticks = _ticks(load, schedule)
+    moments, ticks = ticks_of(load, schedule)
     loop, over = asyncio.get_running_loop(), asyncio.Event()
     written_s = np.zeros(len(moments))
 
@@ -102,7 +102,7 @@ async def send_open_loop(sender: Sender, load: Load, schedule: Schedule) -> Sent
     return Sent(start_s + schedule.due_s, written_s - (start_s + np.array(moments)))
 
 
-def _ticks(load: Load, schedule: Schedule) -> tuple[list[float], list[list[RecordBatch]]]:
+def ticks_of(load: Load, schedule: Schedule) -> tuple[list[float], list[list[RecordBatch]]]:
     """Moments at which something is due, and what: a record batch for each partition concerned."""
     moments, starts = np.unique(schedule.due_s, return_index=True)
     ends = [*starts[1:].tolist(), len(schedule.due_s)]

@@ -1,0 +1,132 @@
+"""Goals, tables and the page that is drawn from figures."""
+
+from __future__ import annotations
+
+import json
+from io import StringIO
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from streams.cli.bench.benchmark import BENCHMARKS, Figures, Goal, chosen, lost_events
+from streams.cli.bench.errors import BenchError
+from streams.cli.bench.performance import draw_page
+from streams.cli.bench.report import shown, table, write_json
+from streams.cli.bench.tables import TABLES, catalogue_tables, throughput_tables
+
+PAGE = """# Title
+
+By hand.
+
+<!-- figures: latency -->
+old
+<!-- end -->
+
+<!-- figures: workers -->
+<!-- end -->
+"""
+ENVIRONMENT: Figures = {
+    "cpu": "a CPU", "cores": 2, "python": "3.11", "broker": "tansu 1", "redis": "valkey 2", "commit": "abc",
+    "date": "2026-01-02T03:04:05Z",
+}  # fmt: skip
+LATENCY: Figures = {
+    "events": 1000, "lost": 0, "duplicates": 1,
+    **{f"p{p}_ms_at_{load}": p * load / 1000 for load in (10, 50, 80) for p in (50, 95, 99)},
+}  # fmt: skip
+
+
+def test_a_goal_is_reached_at_its_bound() -> None:
+    assert Goal("k", ">=", 10).met(10)
+    assert not Goal("k", ">=", 10).met(9.99)
+    assert Goal("k", "<=", 1.1).met(1.1)
+    assert not Goal("k", "<=", 1.1).met(1.11)
+
+
+def test_a_goal_says_what_it_asks_for() -> None:
+    assert str(Goal("k", ">=", 15_000, aim=25_000)) == "≥ 15,000, aim 25,000"
+
+
+def test_benchmarks_run_in_their_own_order_whatever_is_asked_first() -> None:
+    assert [b.name for b in chosen(["workers", "throughput"])] == ["throughput", "workers"]
+    assert [b.name for b in chosen([])] == list(BENCHMARKS)
+
+
+def test_an_unknown_benchmark_is_named_with_those_that_exist() -> None:
+    with pytest.raises(BenchError, match=r"no benchmark trouput; there are throughput, latency"):
+        chosen(["latency", "trouput"])
+
+
+def test_events_lost_by_any_process_are_found() -> None:
+    assert lost_events({"lost": 0, "naive_lost": 2, "longest_gap_ms": 9.5, "lost_why": "x"}) == {"naive_lost": 2}
+
+
+def test_every_benchmark_has_tables() -> None:
+    assert set(TABLES) == set(BENCHMARKS)
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(25012.34, "25,012"), (41.279, "41.3"), (0.6123, "0.612"), (7, "7"), ("flat", "flat"), (0.0, "0")],
+)
+def test_figures_are_shown_with_three_digits(value: float | int | str, text: str) -> None:
+    assert shown(value) == text
+
+
+def test_the_table_says_which_goals_were_missed() -> None:
+    console = Console(width=120, record=True, file=StringIO())
+    console.print(table(BENCHMARKS["latency"], {"p50_ms_at_50": 3.9, "p99_ms_at_50": 16.0, "p99_ms_at_80": 99.0}))
+    lines = console.export_text().splitlines()
+    assert any("p50_ms_at_50" in line and "≤ 4 reached" in line for line in lines)
+    assert any("p99_ms_at_50" in line and "≤ 15 missed" in line for line in lines)
+    assert any("p99_ms_at_80" in line and "≤" not in line for line in lines)
+
+
+def test_peers_and_limit_stand_beside_the_worker() -> None:
+    figures: Figures = {
+        "events_per_s": 20_000.0, "cpu_us_per_event": 40.0, "naive_events_per_s": 2000.0,
+        "naive_cpu_us_per_event": 480.0, "ratio_to_naive": 10.0, "limit_us": 25.0, "limit_us_search": 9.0,
+        "stage_us_decode": 2.0,
+    }  # fmt: skip
+    systems, parts, stages = throughput_tables(figures)
+    assert [row[0] for row in systems[1]] == ["**streamrec**", "naive", "limit"]
+    assert systems[1][1][1:] == ("2,000", "480.0", "10.0")
+    assert (parts[1], stages[1]) == ([("search", "9")], [("decode", "2")])
+
+
+def test_catalogues_are_rows_and_their_figures_columns() -> None:
+    figures: Figures = {"ml1m_events_per_s": 1.0, "ml1m_recall": 1.0, "1m_events_per_s": 2.0, "lost": 0}
+    ((header, rows),) = catalogue_tables(figures)
+    assert header == ("catalogue", "events_per_s", "recall")
+    assert rows == [("ml1m", "1", "1"), ("1m", "2", "–")]
+
+
+def test_the_page_gets_its_tables_and_keeps_what_was_written_by_hand(tmp_path: Path) -> None:
+    page, folder = tmp_path / "page.md", tmp_path / "benchmarks"
+    page.write_text(PAGE)
+    write_json(folder / "latency.json", {"environment": ENVIRONMENT, "latency": LATENCY})
+    assert draw_page(folder, page) == ["latency"]
+    drawn = page.read_text()
+    assert "By hand." in drawn
+    assert "old" not in drawn
+    assert "| 50 % |" in drawn
+    assert "| `p50_ms_at_50` | 2.5 | ≤ 4 | yes |" in drawn
+    assert "1,000 events, 0 lost, 1 sent again" in drawn
+    assert "![latency](benchmarks/latency.png)" in drawn
+    assert (folder / "latency.png").read_bytes().startswith(b"\x89PNG")
+    assert draw_page(folder, page) == ["latency"]
+    assert page.read_text() == drawn
+
+
+def test_a_page_without_a_place_for_a_benchmark_is_refused(tmp_path: Path) -> None:
+    page = tmp_path / "page.md"
+    page.write_text(PAGE)
+    write_json(tmp_path / "figures" / "reload.json", {"environment": ENVIRONMENT, "reload": {"lost": 0}})
+    with pytest.raises(BenchError, match="no place for reload"):
+        draw_page(tmp_path / "figures", page)
+
+
+def test_a_folder_without_figures_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "other.json").write_text(json.dumps({"x": 1}))
+    with pytest.raises(BenchError, match="no figures in"):
+        draw_page(tmp_path, tmp_path / "page.md")
