@@ -86,6 +86,7 @@ class Receiver:
         answers: Where the lists are noted.
         on_lists: Called after each fetch that brought some, with their values.
         max_wait_ms: How long the broker may hold back a fetch while it has nothing.
+        topic: What to read; the recommendations if not given. Events name their `event_id` as lists do.
     """
 
     def __init__(
@@ -94,13 +95,14 @@ class Receiver:
         answers: Answers,
         on_lists: Callable[[list[bytes], float], object] | None = None,
         max_wait_ms: int = 10,
+        topic: str | None = None,
     ) -> None:
         self._kafka, self._answers, self._on_lists, self._max_wait_ms = kafka, answers, on_lists, max_wait_ms
+        self._topic = topic or kafka.topics.recommendations
         self.moved = asyncio.Event()
         """Set whenever lists have come in; whoever waits for it clears it."""
 
     async def __aenter__(self) -> Self:
-        topic = self._kafka.topics.recommendations
         self._consumer = AIOKafkaConsumer(
             **self._kafka.aiokafka_config(),
             enable_auto_commit=False,
@@ -110,7 +112,7 @@ class Receiver:
             isolation_level="read_committed",
         )
         await self._consumer.start()
-        self._consumer.assign([TopicPartition(topic, partition) for partition in range(self._kafka.partitions)])
+        self._consumer.assign([TopicPartition(self._topic, partition) for partition in range(self._kafka.partitions)])
         self._task = asyncio.create_task(self._read())
         return self
 

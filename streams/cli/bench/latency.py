@@ -59,6 +59,9 @@ def run(stage: Stage) -> Figures:
         ground.worker(window=WINDOW_RULE, worker=WorkerSettings(top_n=catalogue.top_n), wait=True)
         with _no_collection():
             figures = asyncio.run(_measure(ground, stage, load, schedules, size))
+    with stage.ground() as ground, _no_collection():
+        half = schedules[PERCENTS.index(50)]
+        figures |= asyncio.run(_measure_broker(ground, stage, load, half, size))
     return {"throughput_events_per_s": round(throughput, 1), **figures}
 
 
@@ -86,6 +89,22 @@ async def _measure(ground: Ground, stage: Stage, load: Load, schedules: list[Sch
             await watch.until_quiet()
     tally = answers.tally(complete=True)
     return figures | {"lost": tally.lost, "duplicates": tally.duplicates}
+
+
+async def _measure_broker(ground: Ground, stage: Stage, load: Load, schedule: Schedule, size: Size) -> Figures:
+    """The same events through the broker once, with nothing between producer and consumer: the floor of one hop."""
+    answers, topic = Answers(load), ground.kafka.topics.interactions
+    async with (
+        Receiver(ground.kafka, answers, topic=topic) as receiver,
+        Sender(ground.kafka, topic) as sender,
+    ):
+        with counted(stage.console, "  the broker alone", len(schedule.due_s)) as done:
+            watch = Watch(ground, answers, receiver, done)
+            sent = await send_open_loop(sender, load, schedule)
+            await watch.until(len(schedule.due_s), STALL_TIMEOUT_S)
+    timed = schedule.due_s >= size.settle_s
+    waits_s = answers.received_s[schedule.start : schedule.end][timed] - sent.due_s[timed]
+    return {f"broker_p{p}_ms_at_50": round(1e3 * percentile(waits_s[~np.isnan(waits_s)], p), 3) for p in (50, 99)}
 
 
 @contextmanager
