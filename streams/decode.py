@@ -14,6 +14,7 @@ from pydantic import ValidationError
 
 from encoders.records import SCHEMA_VERSION, Interaction
 from streams.routing import partition_of
+from streams.session import SessionKey
 
 
 class ConsumedRecord(Protocol):
@@ -36,6 +37,12 @@ class Event(NamedTuple):
 
     offset: int
     interaction: Interaction
+    key: SessionKey
+
+    @classmethod
+    def of(cls, offset: int, interaction: Interaction) -> Event:
+        """The event of an interaction at an offset."""
+        return cls(offset, interaction, SessionKey(interaction.catalogue, interaction.user_id))
 
 
 class DeadLetter(NamedTuple):
@@ -98,7 +105,7 @@ def decode(
         if home != partition:
             decoded.misplaced.append(Misplaced(record, outcome.user_id, home))
         else:
-            decoded.events.append(Event(record.offset, outcome))
+            decoded.events.append(Event.of(record.offset, outcome))
     return decoded
 
 
@@ -106,12 +113,12 @@ def _decode_one(record: ConsumedRecord, limits: Limits, latest_ms: int) -> Inter
     value = record.value
     if not value:
         return DeadLetter(record, "empty", "the record has no value")
-    size = (
-        len(value) + len(record.key or b"") + sum(len(name) + len(held or b"") for name, held in record.headers or ())
-    )
+    size, headers = len(value) + len(record.key or b""), record.headers
+    if headers:
+        size += sum([len(name) + len(held or b"") for name, held in headers])
     if size > limits.max_record_bytes:
         return DeadLetter(record, "too-large", f"{size} bytes, at most {limits.max_record_bytes} are read")
-    for name, version in record.headers or ():
+    for name, version in headers or ():
         if name == "schema" and version != b"%d" % SCHEMA_VERSION:
             return DeadLetter(record, "schema", f"schema {(version or b'')[:20]!r} is not {SCHEMA_VERSION}")
     try:

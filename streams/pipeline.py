@@ -13,17 +13,19 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from datetime import timedelta
 from hashlib import blake2b
+from itertools import repeat
 from math import log2
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from encoders.events import EVENT_TRAITS
-from encoders.vocabulary import PADDING_ITEM, item_hash
+from encoders.vocabulary import item_hash
 from encoders.window import Entry, Step, WindowRule, extend
 from streams.decode import DeadLetter, Decoded, Event
-from streams.lists import ANN, POPULARITY, ListedItem, MadeList
+from streams.lists import POPULARITY, ListedItem, MadeList
 from streams.popularity import PopularItems
+from streams.search import Answer, Question, Search
 from streams.serving import ServingModel
 from streams.session import (
     FINGERPRINT_MASK,
@@ -33,17 +35,13 @@ from streams.session import (
     event_hash,
     is_recent,
     with_recent,
-    with_seen,
 )
 from streams.waves import Waves
 
 if TYPE_CHECKING:
     from hashlib import _Hash
 
-_MARGIN = 6
-"""Candidates fetched at first for a list of n: 2 n and so many; rows that filters leave short are searched again."""
-_DECIMALS = 6
-"""Of a score on the wire."""
+_NOTHING: frozenset[int] = frozenset()
 _LOG2_WEIGHT = {kind: log2(traits.weight) for kind, traits in EVENT_TRAITS.items() if traits.weight > 0}
 
 
@@ -98,7 +96,7 @@ class Batch:
     decoded: Decoded
     sessions: Mapping[SessionKey, Session] = field(default_factory=dict)
     """The session of each user in the batch, as of the batch's start; one that is missing is new. They are left
-    as they are, but for what `Session.fingerprints` says."""
+    as they are."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,8 +135,9 @@ def process(
         What each batch leads to.
 
     Example:
+        >>> from encoders.records import Interaction
         >>> click = Interaction(event_id="e", user_id="u", item_id="7", event_type="click", timestamp_ms=0)
-        >>> (outcome,) = process([Batch(Source("c", "t", 0), Decoded([Event(3, click)]))], Serving(), Rules(), 1)
+        >>> (outcome,) = process([Batch(Source("c", "t", 0), Decoded([Event.of(3, click)]))], Serving(), Rules(), 1)
         >>> outcome.sessions[SessionKey("default", "u")].applied_offset
         3
     """
@@ -151,49 +150,29 @@ def process(
                 reading.keep_states(waves)
     questions = [question for reading in readings for question in reading.questions]
     with stage("retrieve"):
-        search = _Search(questions, waves, serving, rules.top_n) if waves else None
+        search = Search(questions, waves, serving.unavailable, rules.top_n) if waves else None
     with stage("strategy"):
-        if search:
-            search.fill_lists()
-        for question in questions:
-            if len(question.items) < rules.top_n:
-                _fill_with_popular(question, serving, rules.top_n)
-        return [reading.outcome(batch, serving, now_ms) for reading, batch in zip(readings, batches, strict=True)]
+        answers = search.answers() if search else [Answer([], [], []) for _ in questions]
+        for question, answer in zip(questions, answers, strict=True):
+            if len(answer.item_ids) < rules.top_n:
+                _fill_with_popular(question, answer, serving, rules.top_n)
+        remaining = iter(answers)
+        return [
+            reading.outcome(batch, remaining, serving, now_ms) for reading, batch in zip(readings, batches, strict=True)
+        ]
 
 
 class _Turn:
     """One user's session on its way through a batch."""
 
-    __slots__ = ("added", "changes", "n_events", "place", "session")
+    __slots__ = ("changes", "place", "session")
 
     def __init__(self, session: Session) -> None:
         self.session = session
-        self.added: dict[int, int] = {}
-        """Which event made a fingerprint known that was not known before: how many events came before it."""
-        self.n_events = 0
         self.place = -1
         """Where its newest encoder state is; -1 if it has none of this model."""
         self.changes = 0
-
-
-class _Question(NamedTuple):
-    """What an event asks for: a list for its user as of this event."""
-
-    event: Event
-    session: Session
-    place: int
-    """Where the encoder state is that answers it; -1 if there is none."""
-    known: set[int]
-    """Fingerprints of items that are not to be listed, unless they became known only by a later event."""
-    added: dict[int, int]
-    nth: int
-    """How many events of the same user come before, in this batch."""
-    items: list[ListedItem]
-    """The answer, filled in later."""
-
-    def knows(self, fingerprint: int) -> bool:
-        """Whether the user had seen an item when this event came, that event included."""
-        return fingerprint in self.known and self.added.get(fingerprint, -1) <= self.nth
+        """How often its encoder state has changed."""
 
 
 class _Reading:
@@ -201,7 +180,7 @@ class _Reading:
 
     def __init__(self) -> None:
         self.turns: dict[SessionKey, _Turn] = {}
-        self.questions: list[_Question] = []
+        self.questions: list[Question] = []
         self.counts: list[tuple[str, str, float]] = []
         self.duplicates = 0
 
@@ -212,14 +191,14 @@ class _Reading:
         for turn, state in zip(turns, waves.stored_states(places), strict=True):
             turn.session.states = state
 
-    def outcome(self, batch: Batch, serving: Serving, now_ms: int) -> Outcome:
-        """The lists as they go out, and the newest of each user in the session."""
+    def outcome(self, batch: Batch, answers: Iterator[Answer], serving: Serving, now_ms: int) -> Outcome:
+        """The lists as they go out, and the newest of each user in the session; takes as many answers as it asked."""
         version = serving.model.version if serving.model else None
         source, partition = batch.source, batch.source.partition
         lists = []
-        for question in self.questions:
-            event, interaction, items = question.event, question.event.interaction, question.items
-            question.session.latest = LatestList(now_ms, version, items)
+        for (event, session, *_), (item_ids, scores, sources) in zip(self.questions, answers, strict=False):
+            interaction = event.interaction
+            session.latest = LatestList(now_ms, version, item_ids, scores, sources)
             lists.append(
                 MadeList(
                     recommendation_id=source.recommendation_id(event.offset),
@@ -231,7 +210,7 @@ class _Reading:
                     variant="default",
                     model_version=version,
                     generated_at_ms=now_ms,
-                    items=items,
+                    items=list(map(ListedItem, item_ids, scores, sources, repeat(()))),
                 )
             )
         sessions = {key: turn.session for key, turn in self.turns.items()}
@@ -244,12 +223,12 @@ def _read(batch: Batch, rules: Rules, model: ServingModel | None, waves: Waves |
     turns, half_life_s = reading.turns, rules.popularity_half_life.total_seconds()
     for event in batch.decoded.events:
         interaction = event.interaction
-        key = SessionKey(interaction.catalogue, interaction.user_id)
+        key = event.key
         turn = turns.get(key)
         if turn is None:
             turn = turns[key] = _Turn(given[key].successor() if key in given else Session())
         session = turn.session
-        step = _apply(session, event, turn, rules)
+        step = _apply(session, event, rules)
         if step is None:
             reading.duplicates += 1
         elif interaction.item_id is not None and interaction.event_type in _LOG2_WEIGHT:
@@ -259,13 +238,12 @@ def _read(batch: Batch, rules: Rules, model: ServingModel | None, waves: Waves |
             _take_place(turn, step, waves, model.state_key)
         elif step is not None and step is not Step.IGNORED:
             session.states = {}  # of a model that has not read this event
-        known = session.fingerprints()
-        reading.questions.append(_Question(event, session, turn.place, known, turn.added, turn.n_events, []))
-        turn.n_events += 1
+        seen = session.seen_set() if session.seen else _NOTHING
+        reading.questions.append(Question(event, session, turn.place, session.window.item_column, seen))
     return reading
 
 
-def _apply(session: Session, event: Event, turn: _Turn, rules: Rules) -> Step | None:
+def _apply(session: Session, event: Event, rules: Rules) -> Step | None:
     """Let one event into a session, in place; `None` if it had come before."""
     interaction = event.interaction
     session.applied_offset = event.offset
@@ -279,13 +257,7 @@ def _apply(session: Session, event: Event, turn: _Turn, rules: Rules) -> Step | 
     entry = Entry(item, interaction.timestamp_ms // 1000, EVENT_TRAITS[interaction.event_type].code)
     step, dropped = extend(session.window, entry, rules.window)
     if dropped:
-        session.seen = with_seen(session.seen, dropped, rules.max_seen)
-        session.known, turn.added = None, {}  # earlier events keep what they knew
-    elif step is Step.APPENDED:
-        known, fingerprint = session.fingerprints(), item & FINGERPRINT_MASK
-        if fingerprint not in known:
-            known.add(fingerprint)
-            turn.added[fingerprint] = turn.n_events
+        session.see(dropped, rules.max_seen)
     return step
 
 
@@ -303,76 +275,20 @@ def _take_place(turn: _Turn, step: Step | None, waves: Waves, state_key: str) ->
     turn.changes += 1
 
 
-class _Search:
-    """Finds the model's nearest items for all questions that it can answer, and filters them.
-
-    The index is asked at once for somewhat more than a list takes; rows that filters leave short are searched
-    again, wider, until they are full or the catalogue is at its end.
-    """
-
-    def __init__(self, questions: Sequence[_Question], waves: Waves, serving: Serving, top_n: int) -> None:
-        model = self._model = waves.model
-        self._top_n = top_n
-        self._n_items = model.bundle.vocabulary.n_items
-        self._withheld = model.item_mask(serving.unavailable) if serving.unavailable else None
-        self._questions = [question for question in questions if question.place >= 0 and waves.answers[question.place]]
-        self._queries_BD = waves.vectors[[question.place for question in self._questions]]
-        self._k = 2 * top_n + _MARGIN
-        self._find()
-
-    def _find(self) -> None:
-        self._k = min(self._k, self._n_items)
-        if not self._questions:
-            return
-        self._numbers_BK, self._scores_BK = self._model.index.search(self._queries_BD, self._k)
-        if self._withheld is not None:
-            self._numbers_BK[self._withheld[self._numbers_BK]] = PADDING_ITEM
-
-    def fill_lists(self) -> None:
-        """Answer every question with its best items that may be listed, best first."""
-        while self._questions:
-            short = [n for n, row in enumerate(self._rows()) if not self._answer(self._questions[n], *row)]
-            if not short or self._k == self._n_items:
-                return
-            self._questions, self._queries_BD = [self._questions[n] for n in short], self._queries_BD[short]
-            self._k *= 4
-            self._find()
-
-    def _rows(self) -> Iterator[tuple[list[int], list[int], list[float]]]:
-        """For each question the numbers, fingerprints and scores of its candidates."""
-        fingerprints = self._model.fingerprints[self._numbers_BK].tolist()
-        scores = self._scores_BK.astype(np.float64).round(_DECIMALS).tolist()
-        return zip(self._numbers_BK.tolist(), fingerprints, scores, strict=True)
-
-    def _answer(self, question: _Question, numbers: list[int], fingerprints: list[int], scores: list[float]) -> bool:
-        """Fill one list; False if candidates ran out before it was full."""
-        items, known, added, nth, item_id = (
-            question.items,
-            question.known,
-            question.added,
-            question.nth,
-            self._model.item_id,
-        )
-        items.clear()
-        for number, fingerprint, score in zip(numbers, fingerprints, scores, strict=True):
-            if number and (fingerprint not in known or added.get(fingerprint, -1) > nth):
-                items.append(ListedItem(item_id(number), score, ANN, ()))
-                if len(items) == self._top_n:
-                    return True
-        return False
-
-
-def _fill_with_popular(question: _Question, serving: Serving, top_n: int) -> None:
+def _fill_with_popular(question: Question, answer: Answer, serving: Serving, top_n: int) -> None:
     """Complete a list, in place, from what is popular in the catalogue."""
-    catalogue, items = question.event.interaction.catalogue, question.items
+    catalogue = question.event.interaction.catalogue
     popular = serving.popular.get(catalogue)
     if popular is None:
         return
-    listed = {item_hash(item.item_id, catalogue) & FINGERPRINT_MASK for item in items}
+    passed_over = {item_hash(item_id, catalogue) & FINGERPRINT_MASK for item_id in answer.item_ids}
+    passed_over.update(np.frombuffer(question.window, dtype="<u4")[::2].tolist())
 
     def may_list(identity: int) -> bool:
         fingerprint = identity & FINGERPRINT_MASK
-        return not (fingerprint in listed or question.knows(fingerprint) or identity in serving.unavailable)
+        return not (fingerprint in passed_over or fingerprint in question.seen or identity in serving.unavailable)
 
-    for item_id, score in popular.top(top_n - len(items), may_list):
-        items.append(ListedItem(item_id, score, POPULARITY, ()))
+    for item_id, score in popular.top(top_n - len(answer.item_ids), may_list):
+        answer.item_ids.append(item_id)
+        answer.scores.append(score)
+        answer.sources.append(POPULARITY)

@@ -9,6 +9,7 @@ from encoders.bundle import Bundle, read_bundle
 from encoders.errors import BundleError
 from encoders.protocols import FloatArray
 from encoders.records import BundleReference
+from encoders.vocabulary import Vocabulary
 from encoders.window import WindowRule
 from index.build import load_index
 from index.errors import VectorIndexError
@@ -43,7 +44,8 @@ class ServingModel:
         hashes = bundle.vocabulary.hashes_by_number
         self.fingerprints: npt.NDArray[np.uint32] = (hashes & np.uint64(FINGERPRINT_MASK)).astype(np.uint32)
         """32-bit fingerprint of each item number. Shape: ``(n_items + 1,)``."""
-        self._item_ids: dict[int, str] = {}
+        self.item_ids = _ItemIds(bundle.vocabulary)
+        """The id of each item number."""
         self._masked: frozenset[int] = frozenset()
         self._mask = np.zeros(len(hashes), dtype=np.bool_)
 
@@ -59,15 +61,6 @@ class ServingModel:
         warm_up(model)
         return model
 
-    def item_id(self, number: int) -> str:
-        """The id of an item number; those asked for lately are remembered."""
-        item_id = self._item_ids.get(number)
-        if item_id is None:
-            if len(self._item_ids) >= _REMEMBERED_IDS:
-                self._item_ids.clear()
-            item_id = self._item_ids[number] = self.bundle.vocabulary.item_id(number)
-        return item_id
-
     def item_mask(self, identities: frozenset[int]) -> npt.NDArray[np.bool_]:
         """Which item numbers stand for one of the given item hashes. Shape: ``(n_items + 1,)``.
 
@@ -78,6 +71,20 @@ class ServingModel:
             self._mask[self.bundle.vocabulary.item_numbers(identities)] = True
             self._masked = identities
         return self._mask
+
+
+class _ItemIds(dict[int, str]):
+    """Item ids by number; those asked for lately are remembered, so that a million of them need not be strings."""
+
+    def __init__(self, vocabulary: Vocabulary) -> None:
+        super().__init__()
+        self._vocabulary = vocabulary
+
+    def __missing__(self, number: int) -> str:
+        if len(self) >= _REMEMBERED_IDS:
+            self.clear()
+        item_id = self[number] = self._vocabulary.item_id(number)
+        return item_id
 
 
 class ModelSlot:

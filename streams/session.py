@@ -50,11 +50,22 @@ class SessionKey(NamedTuple):
 
 
 class LatestList(NamedTuple):
-    """The list made for the user's newest event, whose offset is the session's applied offset."""
+    """The list made for the user's newest event, whose offset is the session's applied offset.
+
+    Its items are kept as columns: a list is made for every event and read by few.
+    """
 
     generated_at_ms: int
     model_version: str | None
-    items: list[ListedItem]
+    item_ids: list[str]
+    scores: list[float]
+    sources: list[str]
+
+    @property
+    def items(self) -> list[ListedItem]:
+        """The items, best first."""
+        columns = zip(self.item_ids, self.scores, self.sources, strict=True)
+        return [ListedItem(item_id, score, source, ()) for item_id, score, source in columns]
 
 
 @dataclass(slots=True)
@@ -71,8 +82,7 @@ class Session:
     states: dict[str, bytes] = field(default_factory=dict)
     """Encoder state by ``model@version``, float32; absent where the window holds no item that the model knows."""
     latest: LatestList | None = None
-    known: set[int] | None = field(default=None, compare=False, repr=False)
-    """What `fingerprints` worked out; shared with the successors."""
+    _seen_set: frozenset[int] | None = field(default=None, compare=False, repr=False)
 
     def successor(self) -> Session:
         """A session that can change without changing this one."""
@@ -83,20 +93,19 @@ class Session:
             self.recent_events,
             self.states,
             self.latest,
-            self.known,
+            self._seen_set,
         )
 
-    def fingerprints(self) -> set[int]:
-        """32-bit fingerprints of every item the user is known to have seen.
+    def see(self, left: Iterable[int], limit: int) -> None:
+        """Remember items that have left the window, oldest first; no more than ``limit`` are remembered."""
+        self.seen = with_seen(self.seen, left, limit)
+        self._seen_set = None
 
-        Worked out once and then kept up by whoever lets events in, so that asking costs nothing however long
-        the user's past is. It is shared with the sessions that this one came from, which hence may know items
-        of later events: they are only ever asked to apply those very events again.
-        """
-        if self.known is None:
-            self.known = {identity & FINGERPRINT_MASK for identity in self.window.item_hashes}
-            self.known.update(fingerprints_of(self.seen))
-        return self.known
+    def seen_set(self) -> frozenset[int]:
+        """`seen` as numbers; worked out once for this session and its successors, until it changes."""
+        if self._seen_set is None:
+            self._seen_set = frozenset(fingerprints_of(self.seen))
+        return self._seen_set
 
 
 def event_hash(event_id: str) -> bytes:
@@ -176,20 +185,19 @@ def pack(session: Session) -> bytes:
 def _packed_list(latest: LatestList | None) -> bytes:
     if latest is None:
         return b"%c" % NO_LIST
-    items = latest.items
-    ids = [item.item_id.encode() for item in items]
-    sources = [item.source for item in items]
+    generated_at_ms, version, ids, scores, sources = latest
+    n, text = len(ids), "".join(ids)
+    lengths = map(len, ids) if text.isascii() else (len(item_id.encode()) for item_id in ids)
     names = sorted(set(sources))
+    places = bytes(n) if len(names) == 1 else bytes(map(names.index, sources))
     return b"".join(
         (
-            _LATEST.pack(len(items), latest.generated_at_ms),
-            _text(latest.model_version or ""),
+            _LATEST.pack(n, generated_at_ms),
+            _text(version or ""),
             b"%c" % len(names),
             *map(_text, names),
-            _columns(len(items)).pack(
-                *(item.score for item in items), bytes(map(names.index, sources)), *map(len, ids)
-            ),
-            *ids,
+            _columns(n).pack(*scores, places, *lengths),
+            text.encode(),
         )
     )
 
@@ -261,11 +269,8 @@ class _Reader:
         scores = struct.unpack(f"<{n}f", self._bytes(4 * n))
         sources = self._bytes(n)
         lengths = struct.unpack(f"<{n}H", self._bytes(2 * n))
-        items = [
-            ListedItem(self._bytes(length).decode(), score, names[source], ())
-            for score, source, length in zip(scores, sources, lengths, strict=True)
-        ]
-        return LatestList(generated_at_ms, model_version, items)
+        ids = [self._bytes(length).decode() for length in lengths]
+        return LatestList(generated_at_ms, model_version, ids, list(scores), [names[source] for source in sources])
 
     def _bytes(self, n: int) -> bytes:
         chunk = self._blob[self._at : self._at + n]

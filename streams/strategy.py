@@ -5,27 +5,54 @@ Shape letters: ``B`` events, ``K`` candidates of each, ``N`` length of a list.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import numpy.typing as npt
 
 IntArray = npt.NDArray[np.int64]
+_ROWS_AT_ONCE = 64
+"""Rows whose candidates are compared with their windows together, so that it all stays in the cache."""
 
 
-def seen_mask(candidates_BK: npt.NDArray[np.uint32], seen: list[list[int]]) -> npt.NDArray[np.bool_]:
+def seen_mask(
+    candidates_BK: npt.NDArray[np.uint32], windows: Sequence[bytes], seen: Sequence[frozenset[int]]
+) -> npt.NDArray[np.bool_]:
     """Which candidates the user of each row has seen.
 
+    What is in the window is compared all at once; what has left it is looked up, which costs the same however
+    much that is.
+
     Args:
-        candidates_BK: 32-bit fingerprints of the candidates.
-        seen: 32-bit fingerprints for each row; lengths differ.
+        candidates_BK: 32-bit fingerprints.
+        windows: 64-bit item hashes, little endian, for each row, at least one: what the user's window holds.
+        seen: Fingerprints of what has left it.
 
     Shape:
         - candidates_BK: ``(B, K)``
         - Output: ``(B, K)``
     """
-    rows_B = np.arange(len(seen), dtype=np.uint64) << np.uint64(32)
-    lengths = [len(row) for row in seen]
-    flat = np.fromiter((value for row in seen for value in row), dtype=np.uint64, count=sum(lengths))
-    return np.isin(candidates_BK.astype(np.uint64) | rows_B[:, None], flat | np.repeat(rows_B, lengths))
+    mask = np.zeros(candidates_BK.shape, dtype=np.bool_)
+    windows_BT = _fingerprints(windows)
+    for start in range(0, len(mask) if windows_BT.size else 0, _ROWS_AT_ONCE):
+        part = slice(start, start + _ROWS_AT_ONCE)
+        (candidates_BK[part, :, None] == windows_BT[part, None, :]).any(axis=2, out=mask[part])
+    for row in [row for row, fingerprints in enumerate(seen) if fingerprints]:
+        mask[row] |= [*map(seen[row].__contains__, candidates_BK[row].tolist())]
+    return mask
+
+
+def _fingerprints(windows: Sequence[bytes]) -> npt.NDArray[np.uint32]:
+    """Fingerprints of the windows' items; a row shorter than the longest repeats its first. Shape: ``(B, T)``."""
+    lengths = np.fromiter(map(len, windows), np.int64, len(windows)) // 8
+    ends = np.cumsum(lengths)
+    flat = np.frombuffer(b"".join(windows), dtype="<u4")[::2]
+    if not len(flat):
+        return np.zeros((len(windows), 0), dtype=np.uint32)
+    steps = np.arange(lengths.max(initial=1))
+    places = (ends - lengths)[:, None] + np.where(steps < lengths[:, None], steps, 0)
+    fingerprints: npt.NDArray[np.uint32] = flat[places]
+    return fingerprints
 
 
 def first_allowed(allowed_BK: npt.NDArray[np.bool_], n: int) -> tuple[IntArray, IntArray]:

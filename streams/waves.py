@@ -39,8 +39,10 @@ class Waves:
         self._items: list[list[bytes]] = []
         self.states: FloatArray
         """After `run`. Shape: ``(M, S)``."""
-        self.vectors: FloatArray
-        """Query vector of each state, after `run`. Shape: ``(M, D)``."""
+        self._vectors: FloatArray
+        """Query vector of each state, after `run`, where it has one."""
+        self._has_vector: npt.NDArray[np.bool_]
+        """Not so of states that were given, and of those that no known item has changed since."""
         self.answers: npt.NDArray[np.bool_]
         """Whether the model knows an item of the window that a state stands for, after `run`. Shape: ``(M,)``."""
 
@@ -92,12 +94,13 @@ class Waves:
         """Work out all states and their query vectors."""
         encoder, vocabulary = self.model.bundle.encoder, self.model.bundle.vocabulary
         self.states = np.empty((self._size, encoder.state_size), dtype=np.float32)
-        self.vectors = np.empty((self._size, encoder.embedding_dim), dtype=np.float32)
+        self._vectors = np.empty((self._size, encoder.embedding_dim), dtype=np.float32)
         self.answers = np.zeros(self._size, dtype=np.bool_)
+        self._has_vector = np.ones(self._size, dtype=np.bool_)
         if self._given:
             given = np.frombuffer(b"".join(self._given_states), dtype="<f4").reshape(len(self._given), -1)
-            self.states[self._given], self.vectors[self._given] = given, encoder.vectors(given)
-            self.answers[self._given] = True
+            self.states[self._given] = given
+            self.answers[self._given], self._has_vector[self._given] = True, False
         hashes = np.frombuffer(b"".join([item for wave in self._items for item in wave]), dtype="<u8")
         numbers, start = vocabulary.item_numbers(hashes), 0
         for encoded, (places, befores) in zip(self._encoded, self._stepped, strict=True):
@@ -114,18 +117,26 @@ class Waves:
         self.answers[places] = is_known = windows_WT.any(axis=1)
         if is_known.any():
             known = np.array(places)[is_known]
-            self.states[known], self.vectors[known] = encoder.encode(windows_WT[is_known])
+            self.states[known], self._vectors[known] = encoder.encode(windows_WT[is_known])
 
     def _step(self, places: IntArray, befores: IntArray, numbers: IntArray) -> None:
         is_known = numbers > 0
         if not is_known.all():  # an item that the model does not know changes nothing
             same, old = places[~is_known], befores[~is_known]
-            self.states[same], self.vectors[same] = self.states[old], self.vectors[old]
-            self.answers[same] = self.answers[old]
+            self.states[same], self._vectors[same] = self.states[old], self._vectors[old]
+            self.answers[same], self._has_vector[same] = self.answers[old], self._has_vector[old]
             places, befores, numbers = places[is_known], befores[is_known], numbers[is_known]
         if len(places):
-            self.states[places], self.vectors[places] = self.model.bundle.encoder.step(self.states[befores], numbers)
+            self.states[places], self._vectors[places] = self.model.bundle.encoder.step(self.states[befores], numbers)
             self.answers[places] = True
+
+    def vectors(self, places: IntArray) -> FloatArray:
+        """Query vectors of states. Shape: ``(B,)`` to ``(B, D)``."""
+        vectors = self._vectors[places]
+        lacking = ~self._has_vector[places]
+        if lacking.any():
+            vectors[lacking] = self.model.bundle.encoder.vectors(self.states[places[lacking]])
+        return vectors
 
     def stored_states(self, places: list[int]) -> list[dict[str, bytes]]:
         """States as sessions keep them, by the model's key; empty where the model knows no item."""

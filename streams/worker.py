@@ -393,7 +393,7 @@ class BatchWorker:
 
     async def _load(self, batch: RecordBatch, owned: OwnedPartition, decoded: Decoded) -> dict[SessionKey, Session]:
         """The sessions of the batch's users: from memory, else from the store."""
-        keys = {SessionKey(e.interaction.catalogue, e.interaction.user_id) for e in decoded.events}
+        keys = {event.key for event in decoded.events}
         sessions = {key: owned.sessions[key] for key in keys if key in owned.sessions}
         missing = [key for key in keys if key not in sessions]
         if not missing:

@@ -65,7 +65,7 @@ def records(interactions: Sequence[Interaction], start: int = 0) -> list[Record]
 
 def events(interactions: Sequence[Interaction], start: int = 0) -> Decoded:
     """A batch of valid events, one offset after the other."""
-    return Decoded([Event(offset, interaction) for offset, interaction in enumerate(interactions, start)])
+    return Decoded([Event.of(offset, interaction) for offset, interaction in enumerate(interactions, start)])
 
 
 def users_of(partition: int, n_partitions: int, n: int) -> list[str]:

@@ -10,7 +10,6 @@ from hypothesis import strategies as st
 
 from encoders.window import Entry, Window
 from streams.errors import StateFormatError
-from streams.lists import ListedItem
 from streams.session import LatestList, Session, fingerprints_of, pack, unpack, with_seen
 
 u8, u32, u64 = (st.integers(0, 2**bits - 1) for bits in (8, 32, 64))
@@ -28,8 +27,22 @@ lists = st.builds(
     LatestList,
     st.integers(-(2**63), 2**63 - 1),
     st.none() | st.text(min_size=1, max_size=60),
-    st.lists(st.builds(ListedItem, st.text(max_size=256), float32, short, st.just(())), max_size=12),
+    st.just([]),
+    st.just([]),
+    st.just([]),
 )
+
+
+@st.composite
+def filled_lists(draw: st.DrawFn) -> LatestList:
+    items = draw(st.lists(st.tuples(st.text(max_size=256), float32, short), max_size=12))
+    return draw(lists)._replace(
+        item_ids=[item_id for item_id, _, _ in items],
+        scores=[score for _, score, _ in items],
+        sources=[source for _, _, source in items],
+    )
+
+
 sessions = st.builds(
     Session,
     applied_offset=st.integers(-1, 2**63 - 1),
@@ -39,7 +52,7 @@ sessions = st.builds(
     states=st.dictionaries(
         short, st.lists(float32, max_size=8).map(lambda v: np.array(v, dtype="<f4").tobytes()), max_size=3
     ),
-    latest=st.none() | lists,
+    latest=st.none() | filled_lists(),
 )
 
 

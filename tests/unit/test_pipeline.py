@@ -19,7 +19,7 @@ from streams.lists import ANN, POPULARITY, MadeList
 from streams.pipeline import Batch, Outcome, Rules, Serving, Source, process
 from streams.popularity import PopularItems, log2_count, most_popular
 from streams.serving import ServingModel
-from streams.session import FINGERPRINT_MASK, Session, SessionKey, event_hash, fingerprints_of, state_of, with_seen
+from streams.session import FINGERPRINT_MASK, Session, SessionKey, event_hash, fingerprints_of, state_of
 from streams.waves import known_windows
 from tests.inmemory import NOW_MS, Record, click, events, model
 
@@ -321,8 +321,7 @@ def test_a_list_is_full_where_most_of_a_large_catalogue_is_seen() -> None:
     large = model("large", item_ids)
     first = best_of(large, ["i0"], 1180)
     session = run([click(item="i0")], Serving(large)).sessions
-    session[U].seen = with_seen(b"", map(item_hash, first[:600]), 600)
-    session[U].known = None
+    session[U].see(map(item_hash, first[:600]), limit=600)
     gone = frozenset(item_hash(i) for i in first[600:1170])
     made, fresh = run(
         [click(item=None), click("v", "i1", "v")], Serving(large, unavailable=gone), session, start=1

@@ -9,7 +9,6 @@ import pytest
 
 from encoders.window import Entry, Window
 from streams.errors import StateFormatError
-from streams.lists import ListedItem
 from streams.session import (
     LatestList,
     Session,
@@ -34,7 +33,9 @@ def full() -> Session:
         latest=LatestList(
             1_700_000_000_000,
             "20261122T101500Z-3fa9c1",
-            [ListedItem("50", 0.5, "ann", ()), ListedItem("ü:/", -1.25, "popularity", ())],
+            ["50", "ü:/"],
+            [0.5, -1.25],
+            ["ann", "popularity"],
         ),
     )
 
@@ -50,7 +51,7 @@ def test_a_new_session_reads_back() -> None:
 
 
 def test_a_list_may_be_empty_which_is_not_the_same_as_no_list() -> None:
-    assert unpack(pack(Session(latest=LatestList(5, None, [])))).latest == LatestList(5, None, [])
+    assert unpack(pack(Session(latest=LatestList(5, None, [], [], [])))).latest == LatestList(5, None, [], [], [])
 
 
 def test_the_largest_settings_fit() -> None:
@@ -62,7 +63,7 @@ def test_the_largest_settings_fit() -> None:
         bytes(4 * 65_535),
         bytes(8 * 255),
         {f"{'m' * 128}@{'v' * 126}": bytes(4 * 4096)},
-        LatestList(0, "v" * 128, [ListedItem(wide * 256, 0.0, f"source-{i % 50}", ()) for i in range(200)]),
+        LatestList(0, "v" * 128, [wide * 256] * 200, [0.0] * 200, [f"source-{i % 50}" for i in range(200)]),
     )
     assert unpack(pack(session), session.seen) == session
 
@@ -115,9 +116,13 @@ def test_a_successor_can_change_alone() -> None:
     assert session == full()
 
 
-def test_seen_is_what_left_the_window_and_what_is_in_it() -> None:
-    session = Session(window=Window.of([Entry(2**32 + 5, 0, 1)]), seen=with_seen(b"", [7], 9))
-    assert session.fingerprints() == {7, 5}
+def test_what_was_seen_is_known_by_its_fingerprints() -> None:
+    session = Session()
+    session.see([2**32 + 5, 7], limit=9)
+    before = session.successor()
+    assert before.seen_set() == {5, 7}
+    session.see([9], limit=9)
+    assert (session.seen_set(), before.seen_set()) == ({5, 7, 9}, {5, 7})
 
 
 def test_a_memory_of_seen_items_drops_the_oldest() -> None:

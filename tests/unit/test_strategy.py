@@ -2,42 +2,54 @@
 
 from __future__ import annotations
 
+import struct
+
 import numpy as np
 import pytest
 
 from streams.strategy import first_allowed, seen_mask
 
+NOTHING: frozenset[int] = frozenset()
+
+
+def window(*hashes: int) -> bytes:
+    return struct.pack(f"<{len(hashes)}Q", *hashes)
+
 
 def test_each_row_is_compared_with_its_own_user() -> None:
     candidates = np.array([[1, 2, 3], [1, 2, 3], [1, 2, 3]], dtype=np.uint32)
-    mask = seen_mask(candidates, [[1], [], [3, 2, 9]])
-    np.testing.assert_array_equal(mask, [[True, False, False], [False] * 3, [False, True, True]])
+    mask = seen_mask(candidates, [window(1), window(9), window(3, 2, 9)], [NOTHING, NOTHING, frozenset({1})])
+    np.testing.assert_array_equal(mask, [[True, False, False], [False] * 3, [True] * 3])
 
 
-def test_all_32_bits_count() -> None:
+def test_all_32_bits_count_and_no_more() -> None:
     top = 2**32 - 1
     candidates = np.array([[top, 0, 2**31]], dtype=np.uint32)
-    np.testing.assert_array_equal(seen_mask(candidates, [[top]]), [[True, False, False]])
+    np.testing.assert_array_equal(seen_mask(candidates, [window(2**64 - 1)], [NOTHING]), [[True, False, False]])
+    np.testing.assert_array_equal(seen_mask(candidates, [window(7)], [frozenset({2**31})]), [[False, False, True]])
 
 
-def test_a_fingerprint_of_the_next_row_is_no_neighbour() -> None:
-    """Row and fingerprint share one 64-bit number; neither may spill into the other."""
-    candidates = np.array([[0], [2**32 - 1], [0]], dtype=np.uint32)
-    assert not seen_mask(candidates, [[2**32 - 1], [0], [1]]).any()
+def test_an_item_whose_fingerprint_is_zero_is_like_any_other() -> None:
+    """The rows of shorter windows are filled up with nothing of the kind."""
+    mask = seen_mask(np.zeros((3, 1), dtype=np.uint32), [window(5), window(5, 6, 7), window(2**32)], [NOTHING] * 3)
+    assert mask.ravel().tolist() == [False, False, True]
 
 
-def test_nobody_has_seen_anything() -> None:
-    assert not seen_mask(np.ones((2, 3), dtype=np.uint32), [[], []]).any()
-    assert seen_mask(np.ones((0, 3), dtype=np.uint32), []).shape == (0, 3)
+def test_no_rows_are_no_answer() -> None:
+    assert seen_mask(np.ones((0, 3), dtype=np.uint32), [], []).shape == (0, 3)
 
 
 @pytest.mark.parametrize("seed", range(3))
 def test_it_is_what_a_loop_finds(seed: int) -> None:
     rng = np.random.default_rng(seed)
-    candidates = rng.integers(0, 50, (20, 12), dtype=np.uint32)
-    seen = [rng.integers(0, 50, rng.integers(0, 30)).tolist() for _ in range(20)]
-    expected = [[value in row for value in line] for line, row in zip(candidates.tolist(), seen, strict=True)]
-    np.testing.assert_array_equal(seen_mask(candidates, seen), expected)
+    candidates = rng.integers(0, 50, (150, 12), dtype=np.uint32)
+    windows = [rng.integers(0, 50, rng.integers(1, 30)).tolist() for _ in candidates]
+    seen = [frozenset(rng.integers(0, 50, rng.integers(0, 10)).tolist()) for _ in candidates]
+    expected = [
+        [value in held or value in left for value in line]
+        for line, held, left in zip(candidates.tolist(), windows, seen, strict=True)
+    ]
+    np.testing.assert_array_equal(seen_mask(candidates, [window(*held) for held in windows], seen), expected)
 
 
 def test_the_first_allowed_keep_their_order() -> None:
