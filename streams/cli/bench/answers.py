@@ -87,6 +87,8 @@ class Receiver:
         on_lists: Called after each fetch that brought some, with their values.
         max_wait_ms: How long the broker may hold back a fetch while it has nothing.
         topic: What to read; the recommendations if not given. Events name their `event_id` as lists do.
+        pause_s: How long to leave the broker alone after a fetch. The embedded one goes through a log's whole list of
+            batches for each, so a reader that is not timed reads seldom and much.
     """
 
     def __init__(
@@ -96,8 +98,10 @@ class Receiver:
         on_lists: Callable[[list[bytes], float], object] | None = None,
         max_wait_ms: int = 10,
         topic: str | None = None,
+        pause_s: float = 0.0,
     ) -> None:
         self._kafka, self._answers, self._on_lists, self._max_wait_ms = kafka, answers, on_lists, max_wait_ms
+        self._pause_s = pause_s
         self._topic = topic or kafka.topics.recommendations
         self.moved = asyncio.Event()
         """Set whenever lists have come in; whoever waits for it clears it."""
@@ -140,3 +144,4 @@ class Receiver:
             if self._on_lists:
                 self._on_lists(values, now_s)
             self.moved.set()
+            await asyncio.sleep(self._pause_s)

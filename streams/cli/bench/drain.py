@@ -29,6 +29,7 @@ MEASURED = (0.15, 0.95)
 FIRST_LIST_TIMEOUT_S = 180.0
 STALL_TIMEOUT_S = 30.0
 """So long without any list, and what is unanswered counts as lost."""
+READ_EVERY_S = 0.05
 QUIET_S = 0.6
 """How long to look for lists that come twice once all are there."""
 
@@ -124,7 +125,7 @@ async def _drain(
 ) -> Drained:
     answers = Answers(load)
     first, last = (max(1, round(len(load) * share)) for share in measured)
-    async with Receiver(ground.kafka, answers) as receiver:
+    async with Receiver(ground.kafka, answers, pause_s=READ_EVERY_S) as receiver:
         if batches:
             await _fill(ground, batches)
         with counted(console, f"  {name}", len(load)) as done:
