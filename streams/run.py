@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import socket
 from dataclasses import replace
@@ -19,6 +20,10 @@ from streams.settings import WebSettings
 _QUIET = ("aiokafka", "faust", "mode", "kafka")
 """Libraries whose everyday news is of no interest to an operator."""
 
+_GC_THRESHOLDS = (50_000, 20, 100)
+"""A batch makes tens of thousands of objects and no cycles: at the default of 700 the collector walks all cached
+sessions again and again, a tenth of the worker's time."""
+
 
 def run_worker(config: WorkerConfig, loglevel: str) -> None:
     """Check what the worker depends on, say where its web pages are, and run it.
@@ -29,6 +34,7 @@ def run_worker(config: WorkerConfig, loglevel: str) -> None:
     """
     torch.set_num_threads(1)
     faiss.omp_set_num_threads(1)
+    gc.set_threshold(*_GC_THRESHOLDS)
     place = inspect_kafka(config.kafka)
     inspect_redis(config.redis)
     config = replace(config, web=config.web.model_copy(update={"port": _usable_port(config.web)}))

@@ -213,11 +213,11 @@ class Consumer(driver.Consumer):
         """Each fetch as one message, while the flow is not suspended."""
         if not self.flow_active:
             await self.can_resume_flow.wait()
-        active = self._get_active_partitions()
+        active = set(self._get_active_partitions())  # as of now: a partition may be paused while it is fetched
         if not active:
             await self.sleep(0.1)
             return
-        batches, torn = await self._thread.fetch_batches(active.copy(), timeout, self.app.conf.broker_max_poll_records)
+        batches, torn = await self._thread.fetch_batches(active, timeout, self.app.conf.broker_max_poll_records)
         for tp in torn:
             self.on_torn(tp)
         if batches and self.flow_active:
