@@ -234,6 +234,21 @@ class TestIVFFlatIndex(VectorIndexContract):
         index.effort = index.max_effort
         assert recall_at_k(index, vectors, queries, 10) == 1.0
 
+    def test_the_longest_items_have_lists_of_their_own(self) -> None:
+        """A search that looks at a twentieth of the lists finds long items wherever they point."""
+        vectors, _ = catalogue(30_000, 8, 16)
+        index = IVFFlatIndex.build(vectors)
+        index.effort = index.max_effort // 20
+        queries = np.random.default_rng(1).standard_normal((200, 16)).astype(np.float32)
+        assert recall_at_k(index, vectors, queries, 10) >= 0.95
+
+    def test_lists_of_plain_faiss_are_refused(self, vectors: np.ndarray, tmp_path: Path) -> None:
+        plain = faiss.index_factory(DIM, "IVF8,Flat", faiss.METRIC_INNER_PRODUCT)
+        plain.train(vectors[1:])
+        faiss.write_index(plain, str(tmp_path / "plain"))
+        with pytest.raises(VectorIndexError, match="how far their items spread"):
+            IVFFlatIndex.load(tmp_path / "plain")
+
     def test_an_index_by_distance_is_refused(self, tmp_path: Path) -> None:
         ivf = faiss.IndexIVFFlat(faiss.IndexFlatL2(2), 2, 1)
         faiss.write_index(ivf, str(tmp_path / "l2"))
