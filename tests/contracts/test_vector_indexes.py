@@ -254,7 +254,7 @@ class TestIVFFlatIndex(VectorIndexContract):
         index.effort = plain.nprobe = 8
         exact = ExactAnswers(vectors, queries, 10)
         missed, missed_by_plain = 1 - exact.recall_of(index), 1 - exact.recall_of(_Rows(plain))
-        assert missed < missed_by_plain / 4
+        assert missed < 0.7 * missed_by_plain
 
     def test_lists_of_plain_faiss_are_refused(self, vectors: np.ndarray, tmp_path: Path) -> None:
         plain = faiss.index_factory(DIM, "IVF8,Flat", faiss.METRIC_INNER_PRODUCT)
