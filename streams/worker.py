@@ -104,7 +104,8 @@ class Computed:
     @property
     def size_bytes(self) -> int:
         """Roughly what this holds in memory."""
-        return sum(map(len, self.changes.sessions.values())) + sum(len(r.value or b"") for r in self.outgoing)
+        state = sum(map(len, self.changes.sessions.values())) + sum(map(len, self.changes.seen.values()))
+        return state + sum(len(r.value or b"") for r in (*self.outgoing, *self.dead_letters))
 
 
 @dataclass(frozen=True, slots=True)
@@ -247,7 +248,10 @@ class BatchWorker:
             [given for _, _, given in ready], self._serving(), self.rules.pipeline, now_ms, self.metrics.stage
         )
         with self.metrics.stage("pack"):
-            return [self._computed(*each, out) for each, out in zip(ready, outcomes, strict=True)], others
+            computed = [self._computed(*each, out) for each, out in zip(ready, outcomes, strict=True)]
+            for each in computed:  # only now: where packing one fails, all are worked out again
+                self._advance(each)
+        return computed, others
 
     def _decode(self, batch: RecordBatch, owned: OwnedPartition) -> Decoded:
         records = batch.records
@@ -265,7 +269,7 @@ class BatchWorker:
         return Source(self.rules.cluster, self.rules.topics.interactions, batch.partition)
 
     def _computed(self, batch: RecordBatch, owned: OwnedPartition, given: Batch, outcome: Outcome) -> Computed:
-        """What a batch is to become; from now on its sessions are what the next batch finds."""
+        """What a batch is to become."""
         topics, answered, decoded = self.rules.topics, owned.ownership.answered_until, given.decoded
         popularity = _add_counts(owned.popularity, outcome.counts)
         changed, unchanged = {}, []
@@ -290,12 +294,16 @@ class BatchWorker:
             for d in decoded.dead
             if d.record.offset >= answered
         ]
-        owned.computed = batch.end
-        owned.popularity.update(popularity)
-        for key, session in outcome.sessions.items():
+        return Computed(batch.partition, owned, changes, outgoing, dead, decoded, outcome)
+
+    def _advance(self, computed: Computed) -> None:
+        """Let the next batch find what this one leads to."""
+        owned = computed.owned
+        owned.computed = computed.changes.end
+        owned.popularity.update(computed.changes.popularity)
+        for key, session in computed.outcome.sessions.items():
             owned.sessions[key] = session
             owned.sessions.move_to_end(key)
-        return Computed(batch.partition, owned, changes, outgoing, dead, decoded, outcome)
 
     async def deliver(self, computed: Computed) -> Handled:
         """Make a batch durable: first all that goes out, then its state; waits as long as a dependency is down.
@@ -359,7 +367,7 @@ class BatchWorker:
         """Whether the store agrees on who owns the partition and how far its state has come.
 
         Where it does not (it came back without its last writes, or another worker took over), the partition
-        is released, and the caller acquires it anew. True while a batch is being applied: that will tell.
+        is released, and the caller acquires it anew. True while a batch is on its way: that will tell.
 
         Raises:
             redis.exceptions.RedisError: If the store cannot be reached; nothing is known then.
@@ -369,7 +377,9 @@ class BatchWorker:
             return True
         position = owned.position
         answer = await self.store.apply(partition, owned.ownership.token, Changes(position, position))
-        if answer is Applied.DONE or owned.position != position or self.partitions.get(partition) is not owned:
+        if answer is Applied.DONE or self.partitions.get(partition) is not owned:
+            return True
+        if owned.position != position or owned.computed != position:  # its script may have come first
             return True
         logger.warning(
             "partition %d: the store says %s at offset %d; taking it anew", partition, answer.value, position

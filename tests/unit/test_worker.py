@@ -16,10 +16,10 @@ from encoders.vocabulary import item_hash
 from streams.errors import OvertakenError, StateFormatError, StateMismatchError
 from streams.output import OutgoingRecord
 from streams.pipeline import Serving
-from streams.session import SessionKey, unpack
+from streams.session import Session, SessionKey, pack, unpack
 from streams.settings import TopicNames
 from streams.store import Applied, Changes, LogBounds, MemoryStore, StoredSession
-from streams.worker import Handled, RecordBatch, WorkerRules
+from streams.worker import Computed, Handled, RecordBatch, WorkerRules
 from tests.inmemory import Bench, Fault, Record, batch, click, model, record, records, users_of
 
 TOPICS = TopicNames()
@@ -489,3 +489,229 @@ async def test_an_idle_partition_notices_that_the_store_fell_back(bench: Bench, 
 async def test_an_idle_partition_notices_another_owner(bench: Bench, store: FaultyStore) -> None:
     await store.acquire(0, LogBounds(0, 100, None))
     assert not await bench.worker.still_owns(0)
+
+
+async def test_a_partition_with_a_batch_on_its_way_is_not_suspected(bench: Bench, store: FaultyStore) -> None:
+    """The batch's script may have run, and its answer may come after the answer to the question."""
+    (computed,), _ = await bench.worker.compute([batch([record(0, click())])])
+    await store.apply(0, bench.worker.partitions[0].ownership.token, computed.changes)
+    assert await bench.worker.still_owns(0)
+    assert await bench.worker.deliver(computed) is Handled.DONE
+
+
+# --- batches that are worked out ahead
+
+
+async def ahead(bench: Bench, *given: RecordBatch) -> list[Computed]:
+    """Batches of one fetch each, worked out and not delivered."""
+    computed = []
+    for each in given:
+        (one,), others = await bench.worker.compute([each])
+        assert others == {}
+        computed.append(one)
+    return computed
+
+
+async def test_a_batch_builds_on_sessions_that_are_not_durable_yet(bench: Bench, store: FaultyStore) -> None:
+    one, two, three = await ahead(bench, *(batch([record(n, click(item=str(n + 1)))]) for n in range(3)))
+    owned = bench.worker.partitions[0]
+    assert (owned.position, owned.computed) == (0, 3)
+    assert store.partitions[0].sessions == {}
+    assert store.loads == 1
+    for given, end in ((one, 1), (two, 2), (three, 3)):
+        assert await bench.worker.deliver(given) is Handled.DONE
+        assert store.partitions[0].position == owned.position == end
+        assert stored_window(store) == windows(*"123"[:end])
+    assert [r["event_id"] for r in bench.producer.lists()] == ["u-1", "u-2", "u-3"]
+
+
+async def test_counts_of_batches_ahead_add_up(bench: Bench, store: FaultyStore) -> None:
+    clicks = [click(item="1", event_id=str(n)) for n in range(3)]
+    for given in await ahead(bench, *(batch([record(n, made)]) for n, made in enumerate(clicks))):
+        await bench.worker.deliver(given)
+    once = Bench()
+    await once.acquire()
+    await once.worker.handle(batch(records(clicks)))
+    assert isinstance(once.store, MemoryStore)
+    assert store.partitions[0].popularity == once.store.partitions[0].popularity
+
+
+async def test_an_event_that_comes_twice_is_known_before_it_is_durable(bench: Bench, store: FaultyStore) -> None:
+    for given in await ahead(bench, *(batch([record(n, click())]) for n in range(2))):
+        await bench.worker.deliver(given)
+    assert store.partitions[0].counters["duplicates"] == 1
+
+
+async def test_what_is_not_durable_is_remembered_whatever_the_bound(store: FaultyStore) -> None:
+    bench = Bench(WorkerRules(TOPICS, "cluster", 1, cached_sessions=1), store)
+    await bench.acquire()
+    one, two, three = await ahead(bench, *(batch([record(n, click(u, str(n)))]) for n, u in enumerate("abc")))
+    sessions = bench.worker.partitions[0].sessions
+    assert [key.user_id for key in sessions] == ["a", "b", "c"]
+    await bench.worker.deliver(one)
+    assert [key.user_id for key in sessions] == ["b", "c"]
+    (four,) = await ahead(bench, batch([record(3, click("b", "9"))]))
+    await bench.worker.deliver(two)
+    assert [key.user_id for key in sessions] == ["c", "b"]
+    await bench.worker.deliver(three)
+    await bench.worker.deliver(four)
+    assert [key.user_id for key in sessions] == ["b"]
+    assert stored_window(store, SessionKey("default", "b")) == windows("1", "9")
+
+
+async def test_once_one_batch_is_refused_all_that_builds_on_it_is_dropped(bench: Bench, store: FaultyStore) -> None:
+    log = [batch([record(n, click(item=str(n)))]) for n in range(4)]
+    await bench.worker.handle(log[0])
+    computed = await ahead(bench, *log[1:])
+    store.partitions[0].position = 0  # the store fell back behind the first batch
+    store.partitions[0].sessions.clear()
+    store.partitions[0].counters.clear()
+    assert [await bench.worker.deliver(each) for each in computed] == [Handled.LOST, Handled.STALE, Handled.STALE]
+    assert store.partitions[0].sessions == {}
+    await bench.acquire()
+    owned = bench.worker.partitions[0]
+    assert (owned.position, owned.computed, dict(owned.sessions)) == (0, 0, {})
+    for each in log:
+        assert await bench.worker.handle(each) is Handled.DONE
+    assert stored_window(store) == windows("0", "1", "2", "3")
+    assert store.partitions[0].counters["events"] == 4
+
+
+async def test_what_was_worked_out_before_the_partition_was_taken_anew_is_dropped(
+    bench: Bench, store: FaultyStore
+) -> None:
+    old = await ahead(bench, *(batch([record(n, click(item=str(n)))]) for n in range(2)))
+    await bench.worker.deliver(old[0])
+    await bench.acquire()
+    assert bench.worker.partitions[0].computed == 1
+    new = await ahead(bench, batch([record(1, click(item="1"))]))
+    assert await bench.worker.deliver(old[1]) is Handled.STALE
+    assert await bench.worker.deliver(new[0]) is Handled.DONE
+    assert len(bench.producer.lists()) == 2
+    assert store.partitions[0].counters["events"] == 2
+
+
+async def test_a_batch_that_skips_what_is_worked_out_is_a_gap_and_one_within_it_is_stale(bench: Bench) -> None:
+    await ahead(bench, batch(records([click(item=i) for i in "12"])))
+    assert await bench.worker.compute([batch([record(3, click())])]) == ([], {0: Handled.GAP})
+    assert await bench.worker.compute([batch([record(1, click())])]) == ([], {0: Handled.STALE})
+
+
+async def test_a_batch_is_delivered_only_after_the_one_before_it(bench: Bench, store: FaultyStore) -> None:
+    one, two = await ahead(bench, *(batch([record(n, click(item=str(n)))]) for n in range(2)))
+    assert await bench.worker.deliver(two) is Handled.STALE
+    assert (bench.producer.attempts, store.partitions[0].position) == (0, 0)
+    assert await bench.worker.deliver(one) is Handled.DONE
+    assert await bench.worker.deliver(two) is Handled.DONE
+
+
+@pytest.mark.parametrize("n_records", [1, 3])
+async def test_all_that_waits_counts_as_bytes_dead_letters_too(n_records: int, bench: Bench) -> None:
+    """Else a topic that takes no dead letters would let them fill the memory."""
+    (computed,) = await ahead(bench, batch([Record(n, b"[" * 1000) for n in range(n_records)]))
+    assert computed.size_bytes >= 1000 * n_records
+
+
+# --- several partitions
+
+
+@pytest.fixture
+async def pair() -> Bench:
+    """A worker that owns both partitions."""
+    bench = Bench(WorkerRules(TOPICS, "cluster", 2))
+    for partition in range(2):
+        await bench.acquire(partition=partition)
+    return bench
+
+
+HOMES = [users_of(partition, 2, 1)[0] for partition in range(2)]
+"""A user of each partition."""
+
+
+def fetch(offset: int) -> list[RecordBatch]:
+    """One event of each partition."""
+    return [batch([record(offset, click(user, str(offset)))], partition) for partition, user in enumerate(HOMES)]
+
+
+def positions(bench: Bench) -> list[int | None]:
+    assert isinstance(bench.store, MemoryStore)
+    return [bench.store.partitions[partition].position for partition in range(2)]
+
+
+async def test_partitions_of_one_fetch_are_worked_out_together_and_delivered_apart(pair: Bench) -> None:
+    (zero, one), others = await pair.worker.compute(fetch(0))
+    assert others == {}
+    assert await pair.worker.deliver(one) is Handled.DONE
+    assert positions(pair) == [0, 1]
+    assert await pair.worker.deliver(zero) is Handled.DONE
+    assert sorted(made["source_partition"] for made in pair.producer.lists()) == [0, 1]
+
+
+async def test_a_batch_that_fails_holds_up_its_own_partition_alone(pair: Bench) -> None:
+    """A of partition 0 is not acknowledged, B of partition 1 is: nothing past A is durable in partition 0."""
+    pair.producer.fault = lambda outgoing: Fault.FAILED if outgoing.key == HOMES[0].encode() else Fault.NONE
+    first, _ = await pair.worker.compute(fetch(0))
+    second, _ = await pair.worker.compute(fetch(1))
+    stuck = asyncio.create_task(pair.worker.deliver(first[0]))
+    await pair.waiting.wait()
+    assert [await pair.worker.deliver(first[1]), await pair.worker.deliver(second[1])] == [Handled.DONE] * 2
+    assert positions(pair) == [0, 2]
+    assert await pair.worker.deliver(second[0]) is Handled.STALE  # not before the first
+    assert [owned.position for owned in pair.worker.partitions.values()] == [0, 2]
+    pair.producer.fault = lambda outgoing: Fault.NONE
+    assert await asyncio.wait_for(stuck, 5) is Handled.DONE
+    assert await pair.worker.deliver(second[0]) is Handled.DONE
+    assert positions(pair) == [2, 2]
+
+
+async def test_a_partition_that_fits_goes_on_beside_one_that_does_not(pair: Bench) -> None:
+    zero, one = fetch(0)
+    (computed,), others = await pair.worker.compute([zero, fetch(5)[1]])
+    assert (computed.partition, others) == (0, {1: Handled.GAP})
+    pair.worker.release([0])
+    (computed,), others = await pair.worker.compute([zero, one])
+    assert (computed.partition, others) == (1, {0: Handled.STALE})
+
+
+async def test_a_partition_that_was_overtaken_holds_up_no_other(pair: Bench) -> None:
+    other = Bench(pair.rules, pair.store)
+    await other.acquire()
+    await other.worker.handle(fetch(0)[0])
+    (computed,), others = await pair.worker.compute(fetch(0))
+    assert (computed.partition, others) == (1, {0: Handled.LOST})
+    assert await pair.worker.deliver(computed) is Handled.DONE
+
+
+async def test_a_partition_that_is_revoked_while_another_loads_is_dropped(pair: Bench) -> None:
+    load = pair.store.load
+
+    async def revoked(partition: int, keys: Sequence[SessionKey]) -> list[StoredSession | None]:
+        if partition == 1:
+            pair.worker.release([0])
+        return await load(partition, keys)
+
+    pair.store.load = revoked  # type: ignore[method-assign]
+    (computed,), others = await pair.worker.compute(fetch(0))
+    assert (computed.partition, others) == (1, {0: Handled.STALE})
+
+
+async def test_where_one_partition_cannot_be_worked_out_none_has_moved(
+    pair: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A defect is retried with the whole fetch: what had moved already would be taken for applied."""
+    packed: list[Session] = []
+
+    def fails_at_the_second(session: Session) -> bytes:
+        packed.append(session)
+        if len(packed) == 2:
+            raise ValueError("a defect")
+        return pack(session)
+
+    monkeypatch.setattr("streams.worker.pack", fails_at_the_second)
+    with pytest.raises(ValueError, match="a defect"):
+        await pair.worker.compute(fetch(0))
+    assert [owned.computed for owned in pair.worker.partitions.values()] == [0, 0]
+    computed, others = await pair.worker.compute(fetch(0))
+    assert others == {}
+    assert [await pair.worker.deliver(each) for each in computed] == [Handled.DONE, Handled.DONE]
+    assert positions(pair) == [1, 1]
