@@ -97,13 +97,15 @@ def _settings(**changes: float) -> TrainerSettings:
     return TrainerSettings.model_validate(fixed | {"batch_size": 256, "n_negatives": 1024} | changes)
 
 
+GIVEN_ITEMS = _settings(max_epochs=4, dropout=0.0, learning_rate=0.04, n_negatives=512)
+
 CATALOGUES = {
     catalogue.name: catalogue
     for catalogue in (
         Catalogue("ml1m", 3_416, 10, 6_040, 8, _settings(batch_size=64), 100_000),
         Catalogue("diginetica", 43_136, 20, 0, 4.85, _settings(n_negatives=512), 1_000_000, dataset="diginetica-ader"),
-        Catalogue("100k", 100_000, 10, 20_000, 8, _settings(), 500_000, learns_items=False),
-        Catalogue("1m", 1_000_000, 10, 20_000, 8, _settings(), 500_000, learns_items=False),
+        Catalogue("100k", 100_000, 10, 20_000, 8, GIVEN_ITEMS, 500_000, learns_items=False),
+        Catalogue("1m", 1_000_000, 10, 20_000, 8, GIVEN_ITEMS, 500_000, learns_items=False),
     )
 }
 """By name. `ml1m` has the size of the MovieLens-1M catalogue, not its clicks."""

@@ -22,13 +22,15 @@ ACTIVITY_SIGMA = 1.2
 """Of the lognormal number of events a user: the busiest 10 % make about half of all."""
 PAUSE_MEDIAN, PAUSE_SIGMA = 631, 1.3
 """Events of others between two of one session, lognormal; the median is that of the Diginetica log."""
-FIELD_SHARE, CLUSTER_SHARE = 0.3, 0.2
+FIELD_SHARE, CLUSTER_SHARE = 0.36, 0.22
 """How much of an item vector's squared length is its field's and its cluster's direction; the rest is its own.
 
-About what k-means of as many centroids finds in a GRU that was fitted to the Diginetica log.
+The item vectors of a GRU that was fitted to the Diginetica log leave k-means 0.79, 0.55 and 0.47 of their variance
+with 20, 430 and 2,000 centroids. Here plain FAISS (IVF4096,SQ8) has to search 64 lists of a million items, 190 µs a
+query, for recall@10 0.95.
 """
 NORM_SIGMA = 0.25
-"""Of the lognormal lengths of item vectors; that model's, too."""
+"""Of the lognormal lengths of item vectors, as in a GRU that was fitted to the Diginetica log."""
 
 
 class Columns(NamedTuple):
