@@ -76,8 +76,8 @@ def test_due_times_lie_on_the_grid_of_ticks() -> None:
 
 def test_each_tick_sends_what_is_due_then_one_batch_a_partition() -> None:
     load = Load(clicks(12), 2)
-    moments, ticks = ticks_of(load, Schedule(2, np.array([0.0, 0.0, 0.0, 0.004, 0.006, 0.006])))
-    assert moments == [0.0, 0.004, 0.006]
+    moments, ends, ticks = ticks_of(load, Schedule(2, np.array([0.0, 0.0, 0.0, 0.004, 0.006, 0.006])))
+    assert (moments, ends) == ([0.0, 0.004, 0.006], [3, 4, 6])
     assert [sorted(int(str(v["event_id"])) for batch in tick for v in values(batch)) for tick in ticks] == [
         [2, 3, 4],
         [5],

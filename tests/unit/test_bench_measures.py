@@ -84,3 +84,9 @@ def test_lists_are_matched_in_any_json_style_and_foreign_ones_set_aside() -> Non
     answers = Answers(Load(clicks(3), 1))
     answers.add([b'{"user_id": "u", "event_id": "2"}', b'{"event_id":"17"}', b'{"event_id":"x"}', b"{}"], 1.0)
     assert (answers.n_answered, answers.unknown) == (1, 3)
+
+
+def test_what_was_never_published_is_not_lost() -> None:
+    answers = Answers(Load(clicks(10), 2))
+    answered(answers, 0, 1, 3)
+    assert answers.tally(complete=True, end=4).lost == 1

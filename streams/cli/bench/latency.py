@@ -10,13 +10,14 @@ from typing import NamedTuple
 
 import numpy as np
 
-from streams.cli.bench.answers import Answers, Receiver
+from streams.cli.bench.answers import Answers, Receiver, Tally
 from streams.cli.bench.benchmark import Figures
 from streams.cli.bench.catalogues import WINDOW_RULE, clicks
 from streams.cli.bench.drain import STALL_TIMEOUT_S, Watch
+from streams.cli.bench.errors import BenchError
 from streams.cli.bench.events import Load
 from streams.cli.bench.measures import percentile
-from streams.cli.bench.open_loop import Schedule, poisson_schedule, send_open_loop
+from streams.cli.bench.open_loop import Schedule, Sent, poisson_schedule, send_open_loop
 from streams.cli.bench.sender import Sender
 from streams.cli.bench.stage import PARTITIONS, Ground, Stage
 from streams.cli.bench.throughput import CATALOGUE, drain_with_worker
@@ -25,6 +26,8 @@ from streams.settings import WorkerSettings
 
 PERCENTS = (10, 50, 80)
 """Loads, of the throughput."""
+BROKER_PERCENT = 50
+"""The load at which the broker alone is timed, too."""
 
 
 class Size(NamedTuple):
@@ -39,56 +42,51 @@ class Size(NamedTuple):
     """For the throughput, where it has not been measured in this run."""
 
 
-FULL, QUICK = Size(40_000, 3.0, 12.0, 120_000), Size(1_000, 0.5, 1.0, 3_000)
+FULL, QUICK = Size(20_000, 4.0, 10.0, 120_000), Size(1_000, 0.5, 1.0, 3_000)
 
 
 def run(stage: Stage) -> Figures:
-    """One worker, one load after the other."""
+    """One load after the other, each on servers of its own; then the broker alone."""
     size, catalogue = (QUICK if stage.quick else FULL), stage.catalogue(CATALOGUE)
     known = stage.results.get("throughput", {}).get("events_per_s")
     throughput = float(known or drain_with_worker(stage, catalogue, size.drained_events, 25.0).events_per_s)
     update = stage.bundle(catalogue)
-    schedules, start = [], size.warm_up_events
+    figures: Figures = {"throughput_events_per_s": round(throughput, 1), "events": 0, "lost": 0, "duplicates": 0}
     for percent in PERCENTS:
-        schedule = poisson_schedule(start, throughput * percent / 100, size.settle_s + size.measured_s, seed=percent)
-        schedules.append(schedule)
-        start = schedule.end
-    load = Load(clicks(catalogue, start), PARTITIONS)
-    with stage.ground() as ground:
-        ground.announce(update)
-        ground.worker(window=WINDOW_RULE, worker=WorkerSettings(top_n=catalogue.top_n), wait=True)
-        with _no_collection():
-            figures = asyncio.run(_measure(ground, stage, load, schedules, size))
-    with stage.ground() as ground, _no_collection():
-        half = schedules[PERCENTS.index(50)]
-        figures |= asyncio.run(_measure_broker(ground, stage, load, half, size))
-    return {"throughput_events_per_s": round(throughput, 1), **figures}
+        rate, seconds = throughput * percent / 100, size.settle_s + size.measured_s
+        schedule = poisson_schedule(size.warm_up_events, rate, seconds, seed=percent)
+        load = Load(clicks(catalogue, schedule.end), PARTITIONS)
+        with stage.ground() as ground:
+            ground.announce(update)
+            ground.worker(window=WINDOW_RULE, worker=WorkerSettings(top_n=catalogue.top_n), wait=True)
+            with _no_collection():
+                timed, tally = asyncio.run(_measure(ground, stage, load, schedule, size, f"{percent} % load"))
+        figures |= {f"{key}_at_{percent}": value for key, value in timed.items()}
+        for key, count in (("events", len(load)), ("lost", tally.lost), ("duplicates", tally.duplicates)):
+            figures[key] = int(figures[key]) + count
+        if percent == BROKER_PERCENT:
+            with stage.ground() as ground, _no_collection():
+                timed = asyncio.run(_measure_broker(ground, stage, load, schedule, size))
+            figures |= {f"broker_{key}_at_{percent}": value for key, value in timed.items() if key.startswith("p")}
+    return figures
 
 
-async def _measure(ground: Ground, stage: Stage, load: Load, schedules: list[Schedule], size: Size) -> Figures:
+async def _measure(
+    ground: Ground, stage: Stage, load: Load, schedule: Schedule, size: Size, name: str
+) -> tuple[Figures, Tally]:
     answers = Answers(load)
-    figures: Figures = {"events": len(load), "lost": 0, "duplicates": 0}
     async with (
         Receiver(ground.kafka, answers) as receiver,
         Sender(ground.kafka, ground.kafka.topics.interactions) as sender,
     ):
-        with counted(stage.console, "  lists", len(load)) as done:
+        with counted(stage.console, f"  {name}", len(load)) as done:
             watch = Watch(ground, answers, receiver, done)
             await sender.send_all(load.batches(0, size.warm_up_events))
             await watch.until(size.warm_up_events, STALL_TIMEOUT_S)
-            for percent, schedule in zip(PERCENTS, schedules, strict=True):
-                sent = await send_open_loop(sender, load, schedule)
-                await watch.until(schedule.end, STALL_TIMEOUT_S)
-                timed = schedule.due_s >= size.settle_s
-                waits_s = answers.received_s[schedule.start : schedule.end][timed] - sent.due_s[timed]
-                figures[f"events_per_s_at_{percent}"] = round(timed.sum() / size.measured_s, 1)
-                for p in (50, 95, 99):
-                    figures[f"p{p}_ms_at_{percent}"] = round(1e3 * percentile(waits_s[~np.isnan(waits_s)], p), 3)
-                figures[f"max_ms_at_{percent}"] = round(1e3 * float(np.nanmax(waits_s)), 3)
-                figures.update(sent.lag_figures(f"_at_{percent}"))
+            sent = await send_open_loop(sender, load, schedule)
+            await watch.until(schedule.end, STALL_TIMEOUT_S)
             await watch.until_quiet()
-    tally = answers.tally(complete=True)
-    return figures | {"lost": tally.lost, "duplicates": tally.duplicates}
+    return _timed(answers, schedule, sent, size), answers.tally(complete=True)
 
 
 async def _measure_broker(ground: Ground, stage: Stage, load: Load, schedule: Schedule, size: Size) -> Figures:
@@ -102,9 +100,22 @@ async def _measure_broker(ground: Ground, stage: Stage, load: Load, schedule: Sc
             watch = Watch(ground, answers, receiver, done)
             sent = await send_open_loop(sender, load, schedule)
             await watch.until(len(schedule.due_s), STALL_TIMEOUT_S)
-    timed = schedule.due_s >= size.settle_s
-    waits_s = answers.received_s[schedule.start : schedule.end][timed] - sent.due_s[timed]
-    return {f"broker_p{p}_ms_at_50": round(1e3 * percentile(waits_s[~np.isnan(waits_s)], p), 3) for p in (50, 99)}
+    return _timed(answers, schedule, sent, size)
+
+
+def _timed(answers: Answers, schedule: Schedule, sent: Sent, size: Size) -> Figures:
+    """Percentiles from due to received, once the load has settled."""
+    counts = schedule.due_s >= size.settle_s
+    waits_s = answers.received_s[schedule.start : schedule.end][counts] - sent.due_s[counts]
+    answered_s = waits_s[~np.isnan(waits_s)]
+    if not len(answered_s):
+        raise BenchError("not one event of the measured interval was answered")
+    return {
+        "events_per_s": round(len(waits_s) / size.measured_s, 1),
+        **{f"p{p}_ms": round(1e3 * percentile(answered_s, p), 3) for p in (50, 95, 99)},
+        "max_ms": round(1e3 * float(answered_s.max()), 3),
+        **sent.lag_figures(),
+    }
 
 
 @contextmanager
