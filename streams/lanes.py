@@ -38,6 +38,8 @@ class _Lane:
     """The first one is being delivered."""
     waiting_bytes: int = 0
     paused: bool = False
+    broken: bool = False
+    """Going on would do harm."""
     task: asyncio.Task[None] | None = None
 
 
@@ -63,6 +65,8 @@ class Lanes:
         self._deliver, self._handled, self._valve = deliver, handled, valve
         self._limit_bytes, self._on_fatal = limit_bytes, on_fatal
         self._lanes: dict[int, _Lane] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        """Those of earlier ownerships, too, until they have come to their ends."""
 
     @property
     def waiting_bytes(self) -> int:
@@ -79,8 +83,10 @@ class Lanes:
         if lane.waiting_bytes > self._limit_bytes and not lane.paused:
             lane.paused = True
             self._valve.pause(computed.partition)
-        if lane.task is None:
+        if lane.task is None and not lane.broken:
             lane.task = asyncio.create_task(self._run(computed.partition, lane))
+            self._tasks.add(lane.task)
+            lane.task.add_done_callback(self._tasks.discard)
 
     async def drained(self) -> None:
         """Wait until every lane is empty."""
@@ -89,9 +95,8 @@ class Lanes:
 
     def abandon(self) -> None:
         """Drop all that waits, also what is being delivered: the log still has it."""
-        for lane in self._lanes.values():
-            if lane.task:
-                lane.task.cancel()
+        for task in self._tasks:
+            task.cancel()
         self._lanes.clear()
 
     async def _run(self, partition: int, lane: _Lane) -> None:
@@ -100,6 +105,7 @@ class Lanes:
                 computed = lane.waiting[0]
                 handled = await self._delivered(computed)
                 if handled is None:
+                    lane.broken = True
                     return
                 lane.waiting.popleft()
                 lane.waiting_bytes -= computed.size_bytes
