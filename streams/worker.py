@@ -339,8 +339,9 @@ class BatchWorker:
 
     def _lose(self, partition: int, owned: OwnedPartition, reason: str) -> Handled:
         self.metrics.batches_refused.labels(reason).inc()
-        if self.partitions.get(partition) is owned:
-            self.release([partition])
+        if self.partitions.get(partition) is not owned:  # taken anew meanwhile, or revoked: nothing more is to be done
+            return Handled.STALE
+        self.release([partition])
         return Handled.LOST
 
     async def _overtaken(self, batch: RecordBatch, owned: OwnedPartition, error: OvertakenError) -> Handled:

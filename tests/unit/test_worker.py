@@ -591,6 +591,24 @@ async def test_what_was_worked_out_before_the_partition_was_taken_anew_is_droppe
     assert store.partitions[0].counters["events"] == 2
 
 
+async def test_a_refusal_of_what_was_worked_out_before_does_not_take_the_partition_anew_once_more(
+    bench: Bench, store: FaultyStore
+) -> None:
+    """Its script is on its way while the partition is acquired."""
+    (computed,) = await ahead(bench, batch([record(0, click())]))
+    apply = store.apply
+
+    async def overtaken(partition: int, token: str, changes: Changes) -> Applied:
+        store.apply = apply  # type: ignore[method-assign]
+        await bench.acquire()
+        return await apply(partition, token, changes)
+
+    store.apply = overtaken  # type: ignore[method-assign]
+    assert await bench.worker.deliver(computed) is Handled.STALE
+    assert await bench.worker.handle(batch([record(0, click())])) is Handled.DONE
+    assert store.partitions[0].counters["events"] == 1
+
+
 async def test_a_batch_that_skips_what_is_worked_out_is_a_gap_and_one_within_it_is_stale(bench: Bench) -> None:
     await ahead(bench, batch(records([click(item=i) for i in "12"])))
     assert await bench.worker.compute([batch([record(3, click())])]) == ([], {0: Handled.GAP})
