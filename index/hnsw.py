@@ -87,26 +87,40 @@ class HNSWIndex:
 
     def search(self, queries: FloatArray, k: int) -> tuple[IntArray, FloatArray]:
         """Item numbers and scores, best first; see `ItemSearch.search`."""
-        return self._search(queries, k, None)
+        return self.nearest(queries, k, self.effort)
 
     def without(self, removed: BoolArray) -> ItemSearch:
-        """The same items but some. The walk passes through them; where that finds too few, all are compared."""
+        """The same items but some; costs a byte and a bit for each item."""
         return _Restricted(self, Selection(removed))
 
-    def _search(self, queries: FloatArray, k: int, selection: Selection | None) -> tuple[IntArray, FloatArray]:
-        queries = np.asarray(queries, dtype=np.float32)
-        lengths = np.linalg.norm(queries, axis=1)
+    def nearest(self, queries: FloatArray, k: int, ef_search: int) -> tuple[IntArray, FloatArray]:
+        """Item numbers and scores by a walk through the graph, by comparing all where it reaches too few."""
+        scaled, lengths = self._scaled(queries)
+        distances, rows = self._graph.search(scaled, k, params=_GraphParameters(efSearch=ef_search))
+        if self.n_items and (short := np.flatnonzero(rows[:, min(k, self.n_items) - 1] < 0)).size:
+            distances[short], rows[short] = self._storage.search(scaled[short], k)
+        return rows + 1, self._scores(distances, rows, lengths)
+
+    def compared(self, queries: FloatArray, k: int, selection: Selection) -> tuple[IntArray, FloatArray]:
+        """Item numbers and scores by comparing with every item that is left."""
+        scaled, lengths = self._scaled(queries)
+        params: Any = faiss.SearchParameters()
+        params.sel = selection.selector
+        distances, rows = self._storage.search(scaled, k, params=params)
+        return rows + 1, self._scores(distances, rows, lengths)
+
+    def _scaled(self, queries: FloatArray) -> tuple[FloatArray, FloatArray]:
+        """Queries with their added coordinate, and how long they were. Shape: ``(B, D + 1)`` and ``(B, 1)``."""
+        lengths = np.linalg.norm(queries, axis=1, keepdims=True).astype(np.float32)
         scaled = np.zeros((len(queries), self._graph.d), dtype=np.float32)
-        scaled[:, :-1] = queries * (self._length / np.where(lengths > 0, lengths, 1))[:, None]
-        distances, rows = self._graph.search(scaled, k, params=_how(_GraphParameters, self.effort, selection))
-        n_answers = min(k, selection.n_left if selection else self.n_items)
-        if n_answers and (short := np.flatnonzero(rows[:, n_answers - 1] < 0)).size:
-            params = _how(faiss.SearchParameters, None, selection)
-            distances[short], rows[short] = self._storage.search(scaled[short], k, params=params)
-        item_numbers = rows + 1
-        distances[item_numbers == 0] = np.inf
+        scaled[:, :-1] = queries * (self._length / np.where(lengths > 0, lengths, 1))
+        return scaled, np.maximum(lengths, _TINY)
+
+    def _scores(self, distances: FloatArray, rows: IntArray, lengths: FloatArray) -> FloatArray:
+        """Inner products from distances; minus infinity for row -1. Shape: ``(B, k)``."""
+        distances[rows < 0] = np.inf
         cosines = self._length - distances / (2 * self._length or 1)  # times the item's length
-        return item_numbers, cosines * np.maximum(lengths, _TINY)[:, None]
+        return cosines * lengths
 
     def save(self, path: Path) -> None:
         """Write the index to one file; `ef_search` goes with it."""
@@ -124,7 +138,11 @@ class HNSWIndex:
 
 
 class _Restricted:
-    """An index and the items that are left of it."""
+    """An index and the items that are left of it.
+
+    A query whose best answers are gone asks for more of them, and has all items compared before the graph gets
+    slower than that.
+    """
 
     def __init__(self, index: HNSWIndex, selection: Selection) -> None:
         self._index = index
@@ -132,13 +150,21 @@ class _Restricted:
 
     def search(self, queries: FloatArray, k: int) -> tuple[IntArray, FloatArray]:
         """Item numbers and scores, best first; see `ItemSearch.search`."""
-        return self._index._search(queries, k, self._selection)
-
-
-def _how(kind: type[Any], ef_search: int | None, selection: Selection | None) -> Any:
-    how = kind()
-    if ef_search is not None:
-        how.efSearch = ef_search
-    if selection:
-        how.sel = selection.selector
-    return how
+        queries = np.asarray(queries, dtype=np.float32)
+        index, selection = self._index, self._selection
+        numbers, scores = index.search(queries, k)
+        left = np.flatnonzero(selection.removed[numbers].any(axis=1))
+        width, n_answers = k, max(1, min(k, selection.n_left))
+        while len(left):
+            width *= 4
+            ef_search = index.effort * width // k
+            if ef_search > MAX_EF_SEARCH or width >= index.n_items:
+                numbers[left], scores[left] = index.compared(queries[left], k, selection)
+                break
+            wide_numbers, wide_scores = index.nearest(queries[left], width, ef_search)
+            gone = selection.removed[wide_numbers]
+            first = np.argsort(gone, axis=1, kind="stable")[:, :k]
+            numbers[left] = np.take_along_axis(wide_numbers, first, axis=1)
+            scores[left] = np.take_along_axis(wide_scores, first, axis=1)
+            left = left[(~gone).sum(axis=1) < n_answers]
+        return numbers, scores

@@ -104,28 +104,28 @@ class IVFIndex:
 
     def search(self, queries: FloatArray, k: int) -> tuple[IntArray, FloatArray]:
         """Item numbers and scores, best first; see `ItemSearch.search`."""
-        return self._search(queries, k, None)
+        queries = np.ascontiguousarray(queries, dtype=np.float32)
+        nprobe = min(self.effort, self.max_effort)
+        numbers, scores, _ = self.nearest(queries, k, nprobe)
+        n_answers = min(k, self.n_items)
+        while nprobe < self.max_effort and n_answers and (short := np.flatnonzero(numbers[:, n_answers - 1] == 0)).size:
+            nprobe = min(4 * nprobe, self.max_effort)  # the lists did not hold enough: look at more of them
+            numbers[short], scores[short], _ = self.nearest(queries[short], k, nprobe)
+        return numbers, scores
 
     def without(self, removed: BoolArray) -> ItemSearch:
-        """The same items but some, which FAISS skips: costs a bit for each item."""
+        """The same items but some, which FAISS skips: costs a byte and a bit for each item."""
         return _Restricted(self, Selection(removed))
 
-    def _search(self, queries: FloatArray, k: int, selection: Selection | None) -> tuple[IntArray, FloatArray]:
-        queries = np.ascontiguousarray(queries, dtype=np.float32)
-        n_answers = min(k, selection.n_left if selection else self.n_items)
-        nprobe = min(self.effort, self.max_effort)
-        scores, rows = self._search_lists(queries, k, nprobe, selection)
-        while nprobe < self.max_effort and n_answers and (short := np.flatnonzero(rows[:, n_answers - 1] < 0)).size:
-            nprobe = min(4 * nprobe, self.max_effort)  # the lists did not hold enough: look at more of them
-            scores[short], rows[short] = self._search_lists(queries[short], k, nprobe, selection)
-        item_numbers = rows + 1
-        scores[item_numbers == 0] = -np.inf
-        return item_numbers, scores
+    def nearest(
+        self, queries: FloatArray, k: int, nprobe: int, selection: Selection | None = None
+    ) -> tuple[IntArray, FloatArray, FloatArray]:
+        """Item numbers and scores from so many lists of each query, and what the last of these promised.
 
-    def _search_lists(
-        self, queries: FloatArray, k: int, nprobe: int, selection: Selection | None
-    ) -> tuple[FloatArray, IntArray]:
-        """Scores and rows, best first, of the ``nprobe`` most promising lists of each query; row -1 is none."""
+        Shape:
+            - queries: ``(B, D)``
+            - Output: ``(B, k)``, ``(B, k)`` and ``(B,)``
+        """
         extended = np.concatenate([queries, np.linalg.norm(queries, axis=1)[:, None]], axis=1)
         promises, lists = self._coarse.search(extended, nprobe)
         how: Any = faiss.SearchParametersIVF()
@@ -135,7 +135,8 @@ class IVFIndex:
         scores, rows = np.empty((len(queries), k), dtype=np.float32), np.empty((len(queries), k), dtype=np.int64)
         arrays = [faiss.swig_ptr(array) for array in (lists, promises, scores, rows)]
         self._ivf.search_preassigned_c(len(queries), faiss.swig_ptr(queries), k, *arrays, False, how)
-        return scores, rows
+        scores[rows < 0] = -np.inf
+        return rows + 1, scores, promises[:, -1]
 
     def save(self, path: Path) -> None:
         """Write the index to one file; `nprobe` goes with it."""
@@ -189,7 +190,12 @@ class IVFSQ8Index(IVFIndex):
 
 
 class _Restricted:
-    """An index and the items that are left of it."""
+    """An index and the items that are left of it.
+
+    Where the best answers are gone, what comes next is spread over more lists. Without removals a search ends at
+    some distance between the ``k``-th score and the promise of the last list; a list that lost items is searched
+    until that distance is the same, so that as little is missed.
+    """
 
     def __init__(self, index: IVFIndex, selection: Selection) -> None:
         self._index = index
@@ -197,7 +203,21 @@ class _Restricted:
 
     def search(self, queries: FloatArray, k: int) -> tuple[IntArray, FloatArray]:
         """Item numbers and scores, best first; see `ItemSearch.search`."""
-        return self._index._search(queries, k, self._selection)
+        queries = np.ascontiguousarray(queries, dtype=np.float32)
+        index, selection = self._index, self._selection
+        nprobe = min(index.effort, index.max_effort)
+        numbers, scores, last_promise = index.nearest(queries, k, nprobe)
+        distance = last_promise - scores[:, min(k, max(1, index.n_items)) - 1]
+        left = np.flatnonzero(selection.removed[numbers].any(axis=1) | np.isinf(distance))
+        distance[np.isinf(distance)] = 0  # the lists did not hold enough even without removals
+        kth = min(k, max(1, selection.n_left)) - 1
+        while len(left):
+            numbers[left], scores[left], last_promise = index.nearest(queries[left], k, nprobe, selection)
+            if nprobe == index.max_effort or not selection.n_left:
+                break
+            left = left[last_promise - scores[left, kth] > distance[left]]
+            nprobe = min(2 * nprobe, index.max_effort)
+        return numbers, scores
 
 
 def shells(lengths: FloatArray) -> list[IntArray]:

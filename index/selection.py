@@ -20,6 +20,8 @@ class Selection:
     """
 
     def __init__(self, removed: BoolArray) -> None:
+        self.removed = removed.copy()
+        self.removed[0] = False  # padding stands for no item
         left = ~removed[1:]
         self.n_left = int(np.count_nonzero(left))
         self._bits = np.packbits(left, bitorder="little")
