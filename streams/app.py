@@ -212,6 +212,8 @@ class StreamWorker:
             self.keeper.lost(self._tp(partition))
         elif handled is Handled.GAP and (owned := self.worker.partitions.get(partition)):
             await self.consumer.start_at({self._tp(partition): owned.computed})
+            if self.lanes.is_full(partition):
+                self.pause(partition)
 
     def pause(self, partition: int) -> None:
         """See `Valve.pause`."""

@@ -88,6 +88,11 @@ class Lanes:
             self._tasks.add(lane.task)
             lane.task.add_done_callback(self._tasks.discard)
 
+    def is_full(self, partition: int) -> bool:
+        """Whether a partition stands paused until more of it is durable."""
+        lane = self._lanes.get(partition)
+        return lane is not None and lane.paused
+
     async def drained(self) -> None:
         """Wait until every lane is empty."""
         while tasks := [lane.task for lane in self._lanes.values() if lane.task]:

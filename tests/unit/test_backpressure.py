@@ -1,0 +1,176 @@
+"""What is read and what is not: full lanes, partitions that wait to be acquired, and what comes back after them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+from faust.types import TP
+
+from streams.app import StreamWorker, WorkerConfig
+from streams.preflight import Place
+from streams.settings import KafkaSettings, ModelSettings, RedisSettings, WebSettings, WorkerSettings
+from streams.store import LogBounds, MemoryStore
+from streams.worker import Computed, Handled
+from tests.inmemory import TOPIC, Fault, MemoryProducer, batch, click, record, users_of
+
+(USER,) = users_of(0, 2, 1)
+TP0, TP1 = TP(TOPIC, 0), TP(TOPIC, 1)
+
+
+class Read:
+    """A worker whose consumer is assigned both partitions and talks to no broker."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        sections: Mapping[str, Any] = {
+            "kafka": KafkaSettings(),
+            "redis": RedisSettings(),
+            "worker": WorkerSettings(max_pending_bytes=1),
+            "model": ModelSettings(),
+            "web": WebSettings(),
+        }
+        self.stream = StreamWorker(WorkerConfig(**sections), Place("cluster", 2))
+        self.worker, self.consumer = self.stream.worker, self.stream.consumer
+        self.producer = MemoryProducer()
+        self.sought: list[dict[TP, int]] = []
+        monkeypatch.setattr(self.worker, "store", MemoryStore(n_partitions=2))
+        monkeypatch.setattr(self.worker, "_producer", lambda: self.producer)
+        monkeypatch.setattr(self.consumer, "assignment", lambda: {TP0, TP1})
+        monkeypatch.setattr(self.consumer._thread, "seek_all", self._seek_all)
+        self.consumer._set_active_tps({TP0, TP1})
+
+    async def _seek_all(self, offsets: Mapping[TP, int]) -> None:
+        self.sought.append(dict(offsets))
+
+    @property
+    def active(self) -> set[TP]:
+        """What the next fetch asks for."""
+        return self.consumer._get_active_partitions()
+
+    async def acquire(self, partition: int) -> None:
+        await self.worker.acquire(partition, LogBounds(0, 100, None))
+
+    async def compute(self, offset: int) -> Computed:
+        (computed,), _ = await self.worker.compute([batch([record(offset, click(USER, event_id=f"{offset}"))])])
+        return computed
+
+
+@pytest.fixture
+async def read(monkeypatch: pytest.MonkeyPatch) -> Read:
+    """One event fills a lane; everything is acquired and read."""
+    made = Read(monkeypatch)
+    await made.consumer.perform_seek()
+    for partition in range(2):
+        await made.acquire(partition)
+    await made.consumer.start_at({TP0: 0, TP1: 0})
+    assert made.active == {TP0, TP1}
+    return made
+
+
+def stuck(read: Read) -> None:
+    read.producer.fault = lambda outgoing: Fault.SILENT
+
+
+def free(read: Read) -> None:
+    read.producer.fault = lambda outgoing: Fault.NONE
+
+
+async def test_a_full_lane_is_not_read_until_its_events_are_durable(read: Read) -> None:
+    read.stream.lanes.push(await read.compute(0))
+    assert read.active == {TP1}
+    await read.stream.lanes.drained()
+    assert read.active == {TP0, TP1}
+
+
+async def test_a_partition_that_is_assigned_anew_is_not_read_before_it_is_acquired_whatever_its_old_lane_does(
+    read: Read,
+) -> None:
+    read.stream.lanes.push(await read.compute(0))
+    read.stream.keeper.on_assigned(read.consumer, {TP0, TP1})
+    await read.consumer.perform_seek()
+    await read.stream.lanes.drained()
+    assert not read.stream.lanes.is_full(0)
+    assert read.active == set()
+
+
+async def test_a_full_lane_whose_partition_is_sought_anew_stays_unread(read: Read) -> None:
+    stuck(read)
+    read.stream.lanes.push(await read.compute(0))
+    await read.stream._go_on(0, Handled.GAP)
+    assert read.sought[-1] == {TP0: 1}
+    assert read.active == {TP1}
+    read.stream.lanes.abandon()
+
+
+async def test_a_gap_of_a_lane_that_is_not_full_is_read_again(read: Read) -> None:
+    await read.compute(0)
+    read.consumer.pause_partitions({TP0})
+    await read.stream._go_on(0, Handled.GAP)
+    assert read.sought[-1] == {TP0: 1}
+    assert read.active == {TP0, TP1}
+
+
+async def test_a_gap_of_a_partition_that_went_away_is_nobody_s(read: Read) -> None:
+    read.worker.release([0])
+    before = len(read.sought)
+    await read.stream._go_on(0, Handled.GAP)
+    assert len(read.sought) == before
+
+
+# --- what may be committed
+
+
+def committable(read: Read) -> dict[TP, int]:
+    return read.consumer._filter_committable_offsets([TP0, TP1])
+
+
+async def test_only_what_is_durable_may_be_committed(read: Read) -> None:
+    stuck(read)
+    first = await read.compute(0)
+    read.stream.lanes.push(first)
+    assert committable(read) == {}
+    read.stream.lanes.abandon()
+    free(read)
+    for computed in (first, await read.compute(1)):
+        read.stream.lanes.push(computed)
+    await read.stream.lanes.drained()
+    assert committable(read) == {TP0: 2}
+
+
+async def test_what_was_refused_is_not_committed_and_the_partition_is_wanted_again(read: Read) -> None:
+    read.stream.keeper.on_assigned(read.consumer, {TP0, TP1})
+    await read.acquire(0)
+    computed = await read.compute(0)
+    read.stream.keeper._wanted.clear()
+    await read.worker.store.acquire(0, LogBounds(0, 100, None))
+    read.stream.lanes.push(computed)
+    await read.stream.lanes.drained()
+    assert committable(read) == {}
+    assert read.stream.keeper._wanted == {TP0}
+
+
+async def test_a_new_assignment_forgets_what_might_have_been_committed(read: Read) -> None:
+    read.stream.lanes.push(await read.compute(0))
+    await read.stream.lanes.drained()
+    assert committable(read) == {TP0: 1}
+    await read.consumer.perform_seek()
+    assert committable(read) == {}
+
+
+async def test_a_worker_that_stops_finishes_what_is_on_its_way(read: Read) -> None:
+    read.stream.lanes.push(await read.compute(0))
+    await read.stream._drain()
+    assert committable(read) == {TP0: 1}
+
+
+async def test_a_worker_that_stops_abandons_what_takes_too_long_and_commits_nothing_of_it(
+    read: Read, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("streams.app.DRAIN_TIMEOUT_S", 0.05)
+    stuck(read)
+    read.stream.lanes.push(await read.compute(0))
+    await read.stream._drain()
+    assert committable(read) == {}
+    assert isinstance(read.worker.store, MemoryStore)
+    assert read.worker.store.partitions[0].position == 0
