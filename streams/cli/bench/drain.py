@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
@@ -51,6 +51,8 @@ class Drained:
     """Whether the topic was drained to its end; False where the time was over first."""
     rss_bytes: int
     """Of all processes, at the end of the measured interval."""
+    batch_events: float = 0.0
+    """Events that a worker works out at once, on average; 0 for other processes."""
     stage_us: dict[str, float] = field(default_factory=dict)
     """Microseconds an event of each stage of a worker's batch, by the worker's own clock."""
 
@@ -65,6 +67,7 @@ class Drained:
             "measured_events": self.measured_events,
             "measured_s": round(self.measured_s, 3),
             "rss_mb": round(self.rss_bytes / 1e6, 1),
+            **({"batch_events": round(self.batch_events, 1)} if self.batch_events else {}),
             **{f"stage_us_{stage}": round(us, 2) for stage, us in self.stage_us.items()},
         }
 
@@ -156,16 +159,21 @@ class _Mark(NamedTuple):
     at_s: float
     cpu_s: float
     rss_bytes: int
-    stages: Counter[str]
+    stage_s: dict[str, float]
+    stage_calls: dict[str, float]
 
 
 async def _mark(answers: Answers, processes: Sequence[Process]) -> _Mark:
     usages = [process.usage() for process in processes]
     n_answered, at_s = answers.n_answered, time.perf_counter()
-    stages: Counter[str] = Counter()
+    stage_s: dict[str, float] = defaultdict(float)
+    stage_calls: dict[str, float] = defaultdict(float)
     for process in processes:
-        stages.update(await asyncio.to_thread(process.stage_seconds))
-    return _Mark(n_answered, at_s, sum(u.cpu_s for u in usages), sum(u.rss_bytes for u in usages), stages)
+        for stage, spent in (await asyncio.to_thread(process.stages)).items():
+            stage_s[stage] += spent.seconds
+            stage_calls[stage] += spent.calls
+    cpu_s, rss_bytes = sum(usage.cpu_s for usage in usages), sum(usage.rss_bytes for usage in usages)
+    return _Mark(n_answered, at_s, cpu_s, rss_bytes, stage_s, stage_calls)
 
 
 def _result(load: Load, answers: Answers, begin: _Mark, end: _Mark, *, complete: bool) -> Drained:
@@ -182,7 +190,8 @@ def _result(load: Load, answers: Answers, begin: _Mark, end: _Mark, *, complete:
         measured_s=seconds,
         complete=complete,
         rss_bytes=end.rss_bytes,
-        stage_us={stage: 1e6 * (s - begin.stages[stage]) / n for stage, s in end.stages.items()},
+        batch_events=n / calls if (calls := end.stage_calls["encode"] - begin.stage_calls["encode"]) else 0.0,
+        stage_us={stage: 1e6 * (s - begin.stage_s[stage]) / n for stage, s in end.stage_s.items()},
     )
 
 

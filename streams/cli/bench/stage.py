@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 import time
@@ -48,7 +49,7 @@ _SHORT: dict[str, Any] = {
     "fetch_max_wait_ms": 10,
 }
 """For given brokers what the embedded one gets: joining the group is no part of any figure."""
-_STAGE_SUM = 'streamrec_stage_seconds_sum{stage="'
+_STAGE = r'^streamrec_stage_seconds_{}\{{stage="(\w+)"\}} (\S+)$'
 
 
 class Usage(NamedTuple):
@@ -57,6 +58,13 @@ class Usage(NamedTuple):
     cpu_s: float
     """User and system time of all threads and children."""
     rss_bytes: int
+
+
+class Stages(NamedTuple):
+    """What one stage of a worker has taken so far."""
+
+    seconds: float
+    calls: float
 
 
 class Process:
@@ -120,20 +128,20 @@ class Process:
         gone_s = own.children_user + own.children_system
         return Usage(sum(t.user + t.system for t in times) + gone_s, rss_bytes)
 
-    def stage_seconds(self) -> dict[str, float]:
-        """Seconds that a worker has spent in each stage; empty for other processes."""
+    def stages(self) -> dict[str, Stages]:
+        """What a worker has spent in each stage, as its `/metrics` says; empty for other processes."""
         if not self._child.address and not self._child.ready:
             return {}
         connection = HTTPConnection(self._child.address, timeout=5.0)
         try:
             connection.request("GET", "/metrics")
-            lines = connection.getresponse().read().decode().splitlines()
+            text = connection.getresponse().read().decode()
         except (OSError, HTTPException):
             return {}
         finally:
             connection.close()
-        sums = (line.removeprefix(_STAGE_SUM).split('"} ') for line in lines if line.startswith(_STAGE_SUM))
-        return {stage: float(value) for stage, value in sums}
+        sums, counts = (dict(re.findall(_STAGE.format(what), text, re.MULTILINE)) for what in ("sum", "count"))
+        return {stage: Stages(float(seconds), float(counts[stage])) for stage, seconds in sums.items()}
 
     def stop(self) -> None:
         """SIGTERM and wait, so that it finishes what it has under way; SIGKILL after five seconds."""
