@@ -157,13 +157,18 @@ class Ground:
         self._guard = Guard()
 
     def close(self) -> None:
-        """End all processes."""
+        """End all processes, for good."""
+        self.stop()
+        self._guard.dismiss()
+
+    def stop(self) -> None:
+        """End all processes and wait until they are gone."""
         for process in self.processes:
             if process.popen.poll() is None:
                 process.popen.terminate()  # all at once, so that they end side by side
         for process in self.processes:
             process.stop()
-        self._guard.dismiss()
+        self.processes.clear()
 
     def announce(self, update: ModelUpdate) -> None:
         """Publish a model update."""

@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from itertools import chain
 from typing import NamedTuple
 
 from encoders.bundle.manifest import bundle_path
+from encoders.records import ModelUpdate
 from streams.cli.bench.benchmark import Figures
 from streams.cli.bench.catalogues import WINDOW_RULE, Catalogue, clicks
 from streams.cli.bench.drain import Drained, drain, fill
 from streams.cli.bench.events import Load
-from streams.cli.bench.stage import PARTITIONS, Stage
+from streams.cli.bench.limit import LimitOptions, measure_limit
+from streams.cli.bench.stage import PARTITIONS, Ground, Stage
+from streams.search import _MARGIN
 from streams.settings import WorkerSettings
 
 CATALOGUE = "ml1m"
+LIMIT_EVENTS = 100_000
 
 
 PEERS = ("naive", "take", "quix")
@@ -36,10 +43,15 @@ FULL, QUICK = Size(400_000, 60_000, 25.0), Size(4_000, 0, 20.0)
 def run(stage: Stage) -> Figures:
     """Our worker, the peers one after the other, and the limit; each on servers of its own."""
     size, catalogue = (QUICK if stage.quick else FULL), stage.catalogue(CATALOGUE)
-    ours = drain_with_worker(stage, catalogue, size.events, size.most_s)
-    figures: Figures = {"items": catalogue.n_items, "top_n": catalogue.top_n, **ours.figures()}
-    if stage.quick:
-        return figures
+    figures: Figures = {"items": catalogue.n_items, "top_n": catalogue.top_n}
+    with _drained(stage, catalogue, size.events, size.most_s) as (ground, load, ours):
+        figures |= ours.figures()
+        if stage.quick:
+            return figures
+        ground.stop()  # it must not work beside what is measured now
+        stage.say("the parts that nobody can leave out, each alone")
+        figures |= measure_limit(_limit_options(ground, load, ours, stage.bundle(catalogue), catalogue.top_n))
+    figures["share_of_limit"] = round(float(figures["limit_us"]) / ours.cpu_us_per_event, 3)
     for name in PEERS:
         theirs = _drain_with_peer(stage, catalogue, name, size)
         figures[f"{name}_events_per_s"] = round(theirs.events_per_s, 1)
@@ -53,13 +65,51 @@ def run(stage: Stage) -> Figures:
 
 def drain_with_worker(stage: Stage, catalogue: Catalogue, n_events: int, most_s: float) -> Drained:
     """One worker drains the catalogue's clicks."""
+    with _drained(stage, catalogue, n_events, most_s) as (_, _, drained):
+        return drained
+
+
+@contextmanager
+def _drained(
+    stage: Stage, catalogue: Catalogue, n_events: int, most_s: float
+) -> Iterator[tuple[Ground, Load, Drained]]:
+    """The same, and the servers as the worker has left them."""
     update = stage.bundle(catalogue)
     with stage.ground() as ground:
         load = Load(clicks(catalogue, n_events), PARTITIONS)
         fill(ground, load)
         ground.announce(update)
         worker = ground.worker(window=WINDOW_RULE, worker=WorkerSettings(top_n=catalogue.top_n))
-        return drain(ground, load, [worker], stage.console, most_s=most_s)
+        yield ground, load, drain(ground, load, [worker], stage.console, most_s=most_s)
+
+
+def _limit_options(ground: Ground, load: Load, ours: Drained, update: ModelUpdate, top_n: int) -> LimitOptions:
+    """What the worker had: its batches, its waves, and as many answers of a search."""
+    batch = max(1, round(ours.batch_events))
+    return LimitOptions(
+        brokers=ground.kafka.brokers,
+        interactions=ground.kafka.topics.interactions,
+        recommendations=ground.kafka.topics.recommendations,
+        redis_url=ground.redis.url,
+        key_prefix=ground.redis.key_prefix,
+        bundle=str(bundle_path(update.uri)),
+        batch=batch,
+        wave=mean_wave([event.key for event in load.events], batch),
+        answers=2 * top_n + _MARGIN,
+        loaded_share=load.n_users / len(load),  # a session stays in the worker's memory once it was read
+        n_events=LIMIT_EVENTS,
+    )
+
+
+def mean_wave(users: Sequence[bytes], batch: int) -> int:
+    """Events of one encoder call: the ``i``-th events of all users of a batch go together.
+
+    Example:
+        >>> mean_wave([b"ann", b"ann", b"bob", b"eve"], batch=4)
+        2
+    """
+    n_waves = sum(max(Counter(users[start : start + batch]).values()) for start in range(0, len(users), batch))
+    return max(1, round(len(users) / n_waves))
 
 
 def _drain_with_peer(stage: Stage, catalogue: Catalogue, name: str, size: Size) -> Drained:
