@@ -60,6 +60,8 @@ COMPUTED_EVENTS = 50_000
 _TIMEOUT_S = 300.0
 _QUIET_MS = 2_000
 _TTL_MS = 3_600_000
+_MAX_BATCH_BYTES = 900_000
+"""Of a record batch; a request holds one for each partition, and brokers take a megabyte of each."""
 _STORE = """
 for i = 3, #KEYS do redis.call('SET', KEYS[i], ARGV[i], 'PX', ARGV[1]) end
 redis.call('HSET', KEYS[1], unpack(ARGV, #KEYS + 1))
@@ -204,7 +206,7 @@ async def _consume(kafka: KafkaSettings, topic: str, options: LimitOptions) -> t
 
 async def _produce(kafka: KafkaSettings, lists: Sequence[Any], options: LimitOptions) -> dict[str, float]:
     """Lists by whole batches, and for comparison one by one."""
-    producer = AIOKafkaProducer(**kafka.aiokafka_config(), acks="all", linger_ms=0)
+    producer = AIOKafkaProducer(**kafka.aiokafka_config(), acks="all", linger_ms=0, max_batch_size=_MAX_BATCH_BYTES)
     await producer.start()
     try:
         await producer.partitions_for(options.scratch)
