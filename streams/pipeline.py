@@ -29,7 +29,7 @@ from streams.search import Answer, Question, Search
 from streams.serving import ServingModel
 from streams.session import (
     FINGERPRINT_MASK,
-    LatestList,
+    ListPacker,
     Session,
     SessionKey,
     event_hash,
@@ -162,10 +162,13 @@ def process(
         ]
 
 
+_NO_ANSWER = Answer([], [], [])
+
+
 class _Turn:
     """One user's session on its way through a batch."""
 
-    __slots__ = ("changes", "place", "session")
+    __slots__ = ("answer", "changes", "place", "session")
 
     def __init__(self, session: Session) -> None:
         self.session = session
@@ -173,6 +176,8 @@ class _Turn:
         """Where its newest encoder state is; -1 if it has none of this model."""
         self.changes = 0
         """How often its encoder state has changed."""
+        self.answer = _NO_ANSWER
+        """To its newest event."""
 
 
 class _Reading:
@@ -196,9 +201,9 @@ class _Reading:
         version = serving.model.version if serving.model else None
         source, partition = batch.source, batch.source.partition
         lists = []
-        for (event, session, *_), (item_ids, scores, sources) in zip(self.questions, answers, strict=False):
+        for (event, turn, *_), answer in zip(self.questions, answers, strict=False):
             interaction = event.interaction
-            session.latest = LatestList(now_ms, version, item_ids, scores, sources)
+            turn.answer = answer
             lists.append(
                 MadeList(
                     recommendation_id=source.recommendation_id(event.offset),
@@ -210,9 +215,12 @@ class _Reading:
                     variant="default",
                     model_version=version,
                     generated_at_ms=now_ms,
-                    items=list(map(ListedItem, item_ids, scores, sources, repeat(()))),
+                    items=list(map(ListedItem, *answer, repeat(()))),
                 )
             )
+        packer = ListPacker(now_ms, version)
+        for turn in self.turns.values():
+            turn.session.packed_latest = packer.pack(*turn.answer)
         sessions = {key: turn.session for key, turn in self.turns.items()}
         return Outcome(lists, sessions, self.counts, self.duplicates, batch.decoded.dead)
 
@@ -239,7 +247,7 @@ def _read(batch: Batch, rules: Rules, model: ServingModel | None, waves: Waves |
         elif step is not None and step is not Step.IGNORED:
             session.states = {}  # of a model that has not read this event
         seen = session.seen_set() if session.seen else _NOTHING
-        reading.questions.append(Question(event, session, turn.place, session.window.item_column, seen))
+        reading.questions.append(Question(event, turn, turn.place, session.window.item_column, seen))
     return reading
 
 
@@ -266,6 +274,8 @@ def _take_place(turn: _Turn, step: Step | None, waves: Waves, state_key: str) ->
     session = turn.session
     if turn.place < 0 and state_key in session.states:
         turn.place = waves.given(session.states[state_key])
+    elif turn.place < 0 and len(session.window) == 1 and step is Step.APPENDED:
+        turn.place = waves.blank()  # a step costs less than encoding a window, however short
     if turn.place < 0 or step is Step.RESTARTED:
         turn.place = waves.encode(session.window, turn.changes)
     elif step is Step.APPENDED:

@@ -6,14 +6,13 @@ Shape letters: ``B`` questions, ``K`` candidates of each, ``T`` longest window, 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from encoders.vocabulary import PADDING_ITEM
 from streams.decode import Event
 from streams.lists import ANN
-from streams.session import Session
 from streams.strategy import first_allowed, seen_mask
 from streams.waves import Waves
 
@@ -27,8 +26,8 @@ class Question(NamedTuple):
     """What an event asks for: a list for its user as of this event."""
 
     event: Event
-    session: Session
-    """As of the batch's end, once that is reached."""
+    turn: Any
+    """Whose answer it will be; the pipeline's own."""
     place: int
     """Where the encoder state is that answers it; -1 if there is none."""
     window: bytes

@@ -1,12 +1,12 @@
 """A user's session: what the stream remembers, and its stored form, version 2.
 
 Stored compactly since every event writes one. Items are 64-bit hashes, never item numbers: numbers
-change with every vocabulary. What is large is kept in its stored form also in memory, as `bytes`, so that
-a session is stored by joining its parts, and a session and its successor share what did not change.
+change with every vocabulary. The parts of a session are kept in their stored form, as `bytes`: reading one is
+cutting it, storing one is joining its parts, and a session and its successor share what did not change.
 
 Layout, little endian::
 
-    u8 version | i64 applied offset | u16 entries | u8 recent events | u8 states
+    u8 version | i64 applied offset | u16 entries | u8 recent events | u8 states | u32 bytes of states
     entries:  u64 item hash … | u32 seconds … | u8 event type …
     recent events: u64 hash …
     states:   u8 length, text key | u16 size | f32 …
@@ -20,12 +20,12 @@ user's past and changes only when the window restarts.
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from functools import cache
 from hashlib import blake2b
 from struct import Struct
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -34,9 +34,11 @@ from encoders.window import Window
 from streams.errors import StateFormatError
 from streams.lists import ListedItem
 
+T = TypeVar("T")
 SESSION_VERSION = 2
-NO_LIST = 255
-_HEADER = Struct("<BqHBB")
+NO_LIST = b"\xff"
+"""Stored where no list was made yet."""
+_HEADER = Struct("<BqHBBI")
 _LATEST = Struct("<Bq")
 FINGERPRINT_MASK = 0xFFFFFFFF
 _HASH_BYTES, _FINGERPRINT_BYTES = 8, 4
@@ -81,8 +83,10 @@ class Session:
     """64-bit hashes of the newest event ids, to count an event that was sent twice once; see `event_hash`."""
     states: dict[str, bytes] = field(default_factory=dict)
     """Encoder state by ``model@version``, float32; absent where the window holds no item that the model knows."""
-    latest: LatestList | None = None
-    _seen_set: frozenset[int] | None = field(default=None, compare=False, repr=False)
+    packed_latest: bytes = NO_LIST
+    """The list made for the newest event, see `pack_list`."""
+    seen_items: frozenset[int] | None = field(default=None, compare=False, repr=False)
+    """What `seen_set` worked out."""
 
     def successor(self) -> Session:
         """A session that can change without changing this one."""
@@ -92,20 +96,29 @@ class Session:
             self.seen,
             self.recent_events,
             self.states,
-            self.latest,
-            self._seen_set,
+            self.packed_latest,
+            self.seen_items,
         )
+
+    @property
+    def latest(self) -> LatestList | None:
+        """The list made for the newest event.
+
+        Raises:
+            StateFormatError: If what was stored of it is damaged.
+        """
+        return _read_whole(self.packed_latest, _Reader.latest)
 
     def see(self, left: Iterable[int], limit: int) -> None:
         """Remember items that have left the window, oldest first; no more than ``limit`` are remembered."""
         self.seen = with_seen(self.seen, left, limit)
-        self._seen_set = None
+        self.seen_items = None
 
     def seen_set(self) -> frozenset[int]:
         """`seen` as numbers; worked out once for this session and its successors, until it changes."""
-        if self._seen_set is None:
-            self._seen_set = frozenset(fingerprints_of(self.seen))
-        return self._seen_set
+        if self.seen_items is None:
+            self.seen_items = frozenset(fingerprints_of(self.seen))
+        return self.seen_items
 
 
 def event_hash(event_id: str) -> bytes:
@@ -162,44 +175,52 @@ def state_of(state: bytes) -> npt.NDArray[np.float32]:
 
 def pack(session: Session) -> bytes:
     """The stored form of a session, without what is stored beside it (`Session.seen`)."""
-    window = session.window
-    parts = [
-        _HEADER.pack(
-            SESSION_VERSION,
-            session.applied_offset,
-            len(window),
-            len(session.recent_events) // _HASH_BYTES,
-            len(session.states),
-        ),
-        window.item_column,
-        window.time_column,
-        window.type_column,
-        session.recent_events,
-    ]
-    for key, state in session.states.items():
-        parts += _text(key), (len(state) // 4).to_bytes(2, "little"), state
-    parts.append(_packed_list(session.latest))
-    return b"".join(parts)
-
-
-def _packed_list(latest: LatestList | None) -> bytes:
-    if latest is None:
-        return b"%c" % NO_LIST
-    generated_at_ms, version, ids, scores, sources = latest
-    n, text = len(ids), "".join(ids)
-    lengths = map(len, ids) if text.isascii() else (len(item_id.encode()) for item_id in ids)
-    names = sorted(set(sources))
-    places = bytes(n) if len(names) == 1 else bytes(map(names.index, sources))
-    return b"".join(
-        (
-            _LATEST.pack(n, generated_at_ms),
-            _text(version or ""),
-            b"%c" % len(names),
-            *map(_text, names),
-            _columns(n).pack(*scores, places, *lengths),
-            text.encode(),
-        )
+    window, recent_events = session.window, session.recent_events
+    states = b"".join(
+        [_text(key) + (len(state) // 4).to_bytes(2, "little") + state for key, state in session.states.items()]
     )
+    header = _HEADER.pack(
+        SESSION_VERSION,
+        session.applied_offset,
+        len(window.type_column),
+        len(recent_events) // _HASH_BYTES,
+        len(session.states),
+        len(states),
+    )
+    parts = (header, window.item_column, window.time_column, window.type_column, recent_events, states)
+    return b"".join(parts) + session.packed_latest
+
+
+class ListPacker:
+    """The stored form of the lists of one batch, which have much in common.
+
+    Args:
+        generated_at_ms: When they were made.
+        model_version: What made them.
+    """
+
+    def __init__(self, generated_at_ms: int, model_version: str | None) -> None:
+        self._generated_at_ms, self._version = generated_at_ms, _text(model_version or "")
+        self._heads: dict[tuple[int, tuple[str, ...]], bytes] = {}
+
+    def pack(self, item_ids: list[str], scores: list[float], sources: list[str]) -> bytes:
+        """One list."""
+        n, text = len(item_ids), "".join(item_ids)
+        lengths = map(len, item_ids) if text.isascii() else (len(item_id.encode()) for item_id in item_ids)
+        names = (sources[0],) if n and sources.count(sources[0]) == n else tuple(sorted(set(sources)))
+        places = bytes(n) if len(names) == 1 else bytes(map(names.index, sources))
+        head = self._heads.get((n, names))
+        if head is None:
+            head = self._heads[n, names] = self._head(n, names)
+        return head + _columns(n).pack(*scores, places, *lengths) + text.encode()
+
+    def _head(self, n: int, names: tuple[str, ...]) -> bytes:
+        return _LATEST.pack(n, self._generated_at_ms) + self._version + b"%c" % len(names) + b"".join(map(_text, names))
+
+
+def pack_list(latest: LatestList) -> bytes:
+    """The stored form of a list."""
+    return ListPacker(latest.generated_at_ms, latest.model_version).pack(*latest[2:])
 
 
 @cache
@@ -230,37 +251,56 @@ def unpack(blob: bytes, seen: bytes | None = None) -> Session:
             " another version stored, and the workers rebuild it from the log"
         )
     try:
-        session = _Reader(blob).session()
-    except (struct.error, IndexError, UnicodeDecodeError, ValueError) as error:
+        _, applied_offset, n, n_recent, n_states, states_bytes = _HEADER.unpack_from(blob)
+    except struct.error as error:
         raise StateFormatError(f"session of {len(blob)} bytes is damaged: {error}") from error
-    if seen:
-        if len(seen) % _FINGERPRINT_BYTES:
-            raise StateFormatError(f"{len(seen)} bytes of seen items are no whole number of fingerprints")
-        session.seen = seen
-    return session
+    times = _HEADER.size + 8 * n
+    types = times + 4 * n
+    recent = types + n
+    states = recent + _HASH_BYTES * n_recent
+    latest = states + states_bytes
+    if latest >= len(blob):
+        raise StateFormatError(f"session of {len(blob)} bytes is damaged: it should have more than {latest}")
+    if seen and len(seen) % _FINGERPRINT_BYTES:
+        raise StateFormatError(f"{len(seen)} bytes of seen items are no whole number of fingerprints")
+    return Session(
+        applied_offset,
+        Window(blob[_HEADER.size : times], blob[times:types], blob[types:recent]),
+        seen or b"",
+        blob[recent:states],
+        _read_whole(blob[states:latest], lambda reader: reader.states(n_states)) if n_states else {},
+        blob[latest:],
+    )
+
+
+def applied_offset_of(blob: bytes) -> int:
+    """`Session.applied_offset` of a packed session."""
+    return int.from_bytes(blob[1:9], "little", signed=True)
+
+
+def _read_whole(part: bytes, read: Callable[[_Reader], T]) -> T:
+    reader = _Reader(part)
+    try:
+        found = read(reader)
+        reader.insist_on_end()
+    except (struct.error, IndexError, UnicodeDecodeError, ValueError) as error:
+        raise StateFormatError(f"session is damaged: {error}") from error
+    return found
 
 
 class _Reader:
-    """Reads a blob from front to back."""
+    """Reads a part from front to back."""
 
-    def __init__(self, blob: bytes) -> None:
-        self._blob, self._at = blob, 0
+    def __init__(self, part: bytes) -> None:
+        self._blob, self._at = part, 0
 
-    def session(self) -> Session:
-        _, applied_offset, n_entries, n_recent, n_states = self._struct(_HEADER)
-        window = Window(self._bytes(8 * n_entries), self._bytes(4 * n_entries), self._bytes(n_entries))
-        recent = self._bytes(_HASH_BYTES * n_recent)
-        states = {}
-        for _ in range(n_states):
-            key = self._text()
-            states[key] = self._bytes(4 * int.from_bytes(self._bytes(2), "little"))
-        latest = self._latest()
-        if self._at != len(self._blob):
-            raise ValueError(f"{len(self._blob) - self._at} bytes too many")
-        return Session(applied_offset, window, b"", recent, states, latest)
+    def states(self, n: int) -> dict[str, bytes]:
+        """What `pack` wrote of the encoder states."""
+        return {self._text(): self._bytes(4 * int.from_bytes(self._bytes(2), "little")) for _ in range(n)}
 
-    def _latest(self) -> LatestList | None:
-        if self._blob[self._at] == NO_LIST:
+    def latest(self) -> LatestList | None:
+        """What `pack_list` wrote."""
+        if self._blob[:1] == NO_LIST:
             self._at += 1
             return None
         n, generated_at_ms = self._struct(_LATEST)
@@ -271,6 +311,11 @@ class _Reader:
         lengths = struct.unpack(f"<{n}H", self._bytes(2 * n))
         ids = [self._bytes(length).decode() for length in lengths]
         return LatestList(generated_at_ms, model_version, ids, list(scores), [names[source] for source in sources])
+
+    def insist_on_end(self) -> None:
+        """Raise if there is more."""
+        if self._at != len(self._blob):
+            raise ValueError(f"{len(self._blob) - self._at} bytes too many")
 
     def _bytes(self, n: int) -> bytes:
         chunk = self._blob[self._at : self._at + n]

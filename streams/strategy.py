@@ -11,8 +11,6 @@ import numpy as np
 import numpy.typing as npt
 
 IntArray = npt.NDArray[np.int64]
-_ROWS_AT_ONCE = 64
-"""Rows whose candidates are compared with their windows together, so that it all stays in the cache."""
 
 
 def seen_mask(
@@ -33,10 +31,9 @@ def seen_mask(
         - Output: ``(B, K)``
     """
     mask = np.zeros(candidates_BK.shape, dtype=np.bool_)
-    windows_BT = _fingerprints(windows)
-    for start in range(0, len(mask) if windows_BT.size else 0, _ROWS_AT_ONCE):
-        part = slice(start, start + _ROWS_AT_ONCE)
-        (candidates_BK[part, :, None] == windows_BT[part, None, :]).any(axis=2, out=mask[part])
+    same = np.empty_like(mask)
+    for items_B1 in _fingerprints(windows).T[:, :, None]:
+        mask |= np.equal(candidates_BK, items_B1, out=same)
     for row in [row for row, fingerprints in enumerate(seen) if fingerprints]:
         mask[row] |= [*map(seen[row].__contains__, candidates_BK[row].tolist())]
     return mask

@@ -32,6 +32,7 @@ class Waves:
     def __init__(self, model: ServingModel) -> None:
         self.model = model
         self._size = 0
+        self._blank: list[int] = []
         self._given: list[int] = []
         self._given_states: list[bytes] = []
         self._encoded: list[tuple[list[int], list[Window]]] = []
@@ -42,7 +43,7 @@ class Waves:
         self._vectors: FloatArray
         """Query vector of each state, after `run`, where it has one."""
         self._has_vector: npt.NDArray[np.bool_]
-        """Not so of states that were given, and of those that no known item has changed since."""
+        """Not so of states that were given or blank, and of those that no known item has changed since."""
         self.answers: npt.NDArray[np.bool_]
         """Whether the model knows an item of the window that a state stands for, after `run`. Shape: ``(M,)``."""
 
@@ -50,6 +51,11 @@ class Waves:
         """The place of a state that a session comes with."""
         self._given.append(self._size)
         self._given_states.append(state)
+        return self._take()
+
+    def blank(self) -> int:
+        """The place of the state of an empty window."""
+        self._blank.append(self._size)
         return self._take()
 
     def encode(self, window: Window, depth: int) -> int:
@@ -97,6 +103,8 @@ class Waves:
         self._vectors = np.empty((self._size, encoder.embedding_dim), dtype=np.float32)
         self.answers = np.zeros(self._size, dtype=np.bool_)
         self._has_vector = np.ones(self._size, dtype=np.bool_)
+        if self._blank:
+            self.states[self._blank], self._has_vector[self._blank] = encoder.initial_states(len(self._blank)), False
         if self._given:
             given = np.frombuffer(b"".join(self._given_states), dtype="<f4").reshape(len(self._given), -1)
             self.states[self._given] = given

@@ -33,7 +33,7 @@ from streams.output import (
 )
 from streams.pipeline import Batch, Outcome, Rules, Serving, Source, process
 from streams.popularity import log2_add
-from streams.session import Session, SessionKey, pack
+from streams.session import Session, SessionKey, applied_offset_of, pack, unpack
 from streams.settings import TopicNames
 from streams.store import Applied, Changes, LogBounds, Ownership, SessionStore
 
@@ -73,6 +73,20 @@ class RevokedError(Exception):
     """The partition was released while its batch waited for a dependency."""
 
 
+class Remembered(NamedTuple):
+    """A session as it is kept in memory: in its stored form, one block, which the collector need not look into."""
+
+    packed: bytes
+    seen: bytes
+    seen_items: frozenset[int] | None
+
+    def session(self) -> Session:
+        """The session itself."""
+        session = unpack(self.packed, self.seen)
+        session.seen_items = self.seen_items
+        return session
+
+
 @dataclass(slots=True)
 class OwnedPartition:
     """A partition that this worker may write, and what it remembers of its state."""
@@ -84,7 +98,7 @@ class OwnedPartition:
     """Offset after the last event that is worked out; what lies between is on its way."""
     popularity: dict[tuple[str, str], float]
     """As of `computed`."""
-    sessions: OrderedDict[SessionKey, Session] = field(default_factory=OrderedDict)
+    sessions: OrderedDict[SessionKey, Remembered] = field(default_factory=OrderedDict)
     """Sessions as of `computed`, least recently used first."""
 
 
@@ -301,8 +315,9 @@ class BatchWorker:
         owned = computed.owned
         owned.computed = computed.changes.end
         owned.popularity.update(computed.changes.popularity)
+        packed = computed.changes.sessions
         for key, session in computed.outcome.sessions.items():
-            owned.sessions[key] = session
+            owned.sessions[key] = Remembered(packed[key], session.seen, session.seen_items)
             owned.sessions.move_to_end(key)
 
     async def deliver(self, computed: Computed) -> Handled:
@@ -405,7 +420,7 @@ class BatchWorker:
     async def _load(self, batch: RecordBatch, owned: OwnedPartition, decoded: Decoded) -> dict[SessionKey, Session]:
         """The sessions of the batch's users: from memory, else from the store."""
         keys = {event.key for event in decoded.events}
-        sessions = {key: owned.sessions[key] for key in keys if key in owned.sessions}
+        sessions = {key: owned.sessions[key].session() for key in keys if key in owned.sessions}
         missing = [key for key in keys if key not in sessions]
         if not missing:
             return sessions
@@ -426,8 +441,8 @@ class BatchWorker:
         """Keep memory bounded. What is not durable yet must be remembered: the store does not have it."""
         sessions, limit = owned.sessions, self.rules.cached_sessions
         while len(sessions) > limit:
-            key, session = next(iter(sessions.items()))
-            if session.applied_offset >= owned.position:
+            key, remembered = next(iter(sessions.items()))
+            if applied_offset_of(remembered.packed) >= owned.position:
                 return
             del sessions[key]
 

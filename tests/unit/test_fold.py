@@ -13,7 +13,7 @@ from encoders.window import WindowRule
 from streams.decode import Limits
 from streams.fold import TOLERANCE, PartitionState, differences, fold
 from streams.pipeline import Rules, Serving
-from streams.session import Session, SessionKey, pack, state_of, unpack
+from streams.session import NO_LIST, Session, SessionKey, pack, state_of, unpack
 from streams.settings import TopicNames
 from streams.store import MemoryStore
 from streams.worker import WorkerRules
@@ -99,7 +99,7 @@ def _recent(session: Session) -> None:
 
 
 def _list(session: Session) -> None:
-    session.latest = None
+    session.packed_latest = NO_LIST
 
 
 def shifted(session: Session, by: float) -> bytes:
