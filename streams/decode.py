@@ -8,13 +8,20 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
-from typing import NamedTuple, Protocol
+from typing import Annotated, NamedTuple, Protocol
 
+import msgspec
 from pydantic import ValidationError
 
-from encoders.records import SCHEMA_VERSION, Interaction
+from encoders.events import EVENT_TRAITS, EventType
+from encoders.records import DEFAULT_CATALOGUE, SCHEMA_VERSION, Interaction
 from streams.routing import partition_of
 from streams.session import SessionKey
+
+_Name = Annotated[str, msgspec.Meta(min_length=1, max_length=128)]
+_Id = Annotated[str, msgspec.Meta(min_length=1, max_length=256)]
+_CatalogueName = Annotated[str, msgspec.Meta(min_length=1, max_length=128, pattern=r"^[^:/\x00]+\Z")]
+_Count = Annotated[int, msgspec.Meta(ge=0)]
 
 
 class ConsumedRecord(Protocol):
@@ -32,15 +39,40 @@ class ConsumedRecord(Protocol):
     def headers(self) -> Sequence[tuple[str, bytes | None]]: ...  # noqa: D102
 
 
+class PlainInteraction(msgspec.Struct, frozen=True, gc=False):
+    """An `Interaction` that was read without pydantic: the same fields under the same rules, at a tenth of the cost.
+
+    Whatever is not plainly valid is left to `Interaction`, which alone decides and explains; a property test holds
+    the two together.
+    """
+
+    event_id: _Name
+    user_id: _Id
+    event_type: EventType
+    timestamp_ms: _Count
+    item_id: _Id | None = None
+    catalogue: _CatalogueName = DEFAULT_CATALOGUE
+    scene: _Name | None = None
+    session_id: _Name | None = None
+    value: float | None = None
+    query: str | None = None
+    recommendation_id: _Name | None = None
+    position: _Count | None = None
+    context: dict[str, str | int | float | bool | None] = {}  # msgspec copies it
+
+
+_read_plain = msgspec.json.Decoder(PlainInteraction).decode
+
+
 class Event(NamedTuple):
     """A valid interaction in its place."""
 
     offset: int
-    interaction: Interaction
+    interaction: Interaction | PlainInteraction
     key: SessionKey
 
     @classmethod
-    def of(cls, offset: int, interaction: Interaction) -> Event:
+    def of(cls, offset: int, interaction: Interaction | PlainInteraction) -> Event:
         """The event of an interaction at an offset."""
         return cls(offset, interaction, SessionKey(interaction.catalogue, interaction.user_id))
 
@@ -109,7 +141,7 @@ def decode(
     return decoded
 
 
-def _decode_one(record: ConsumedRecord, limits: Limits, latest_ms: int) -> Interaction | DeadLetter:
+def _decode_one(record: ConsumedRecord, limits: Limits, latest_ms: int) -> Interaction | PlainInteraction | DeadLetter:
     value = record.value
     if not value:
         return DeadLetter(record, "empty", "the record has no value")
@@ -122,12 +154,28 @@ def _decode_one(record: ConsumedRecord, limits: Limits, latest_ms: int) -> Inter
         if name == "schema" and version != b"%d" % SCHEMA_VERSION:
             return DeadLetter(record, "schema", f"schema {(version or b'')[:20]!r} is not {SCHEMA_VERSION}")
     try:
-        interaction = Interaction.model_validate_json(value)
+        interaction = read_interaction(value)
     except ValidationError as error:
         return _explain(record, value, error)
     if interaction.timestamp_ms > latest_ms:
         return DeadLetter(record, "timestamp", f"timestamp_ms {interaction.timestamp_ms} is after {latest_ms}")
     return interaction
+
+
+def read_interaction(value: bytes) -> Interaction | PlainInteraction:
+    """An interaction from its wire form.
+
+    Raises:
+        pydantic.ValidationError: If it is none.
+    """
+    if value.isascii():  # in what it passes over, msgspec does not look whether it is UTF-8
+        try:
+            plain = _read_plain(value)
+        except (msgspec.MsgspecError, RecursionError):
+            return Interaction.model_validate_json(value)
+        if plain.item_id is not None or not EVENT_TRAITS[plain.event_type].needs_item:
+            return plain
+    return Interaction.model_validate_json(value)
 
 
 def _explain(record: ConsumedRecord, value: bytes, error: ValidationError) -> DeadLetter:
