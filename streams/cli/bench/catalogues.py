@@ -40,7 +40,8 @@ WINDOW_RULE = WindowRule(max_len=50)
 EMBEDDING_DIM = 64
 HIDDEN_DIM = 64
 MODEL = "gru"
-TARGET_RECALL = 0.95
+TARGET_RECALL = 0.955
+"""A little above the 0.95 that is asked for, since recall is measured with other queries than it is tuned with."""
 N_QUERIES = 2_000
 """Held-out query vectors that an index is tuned with."""
 HELD_OUT = 10
@@ -204,7 +205,7 @@ def fit_encoder(catalogue: Catalogue) -> GRUEncoder:
     return GRUEncoder(module)
 
 
-def held_out_queries(encoder: GRUEncoder, catalogue: Catalogue, n: int, seed: int = 0) -> FloatArray:
+def held_out_queries(encoder: SequenceEncoder, catalogue: Catalogue, n: int, seed: int = 0) -> FloatArray:
     """Query vectors of windows that the fit has not seen; another seed gives others.
 
     Shape:
