@@ -34,7 +34,7 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
     return read_bundle(make_bundle(tmp_path_factory.mktemp("bundles"), CATALOGUE).uri)
 
 
-@pytest.mark.parametrize("peer", ["naive", pytest.param("quix", marks=NEEDS_QUIX)])
+@pytest.mark.parametrize("peer", ["naive", "take", pytest.param("quix", marks=NEEDS_QUIX)])
 def test_a_peer_answers_every_event_as_the_model_does(
     peer: str, topics: KafkaSettings, bundle: Bundle, tmp_path: Path
 ) -> None:
@@ -47,7 +47,7 @@ def test_a_peer_answers_every_event_as_the_model_does(
         finally:
             end_process(process)
     assert lists.keys() == {click.event_id for click in load}, (tmp_path / "peer.log").read_text()[-2000:]
-    for click, (items, scores) in zip(load, exact_answers(load, bundle), strict=True):
+    for click, (items, scores) in zip(load, exact_answers(load, bundle, peer == "take"), strict=True):
         made = lists[click.event_id]
         assert made["user_id"] == click.user_id
         listed = [int(item["item_id"]) for item in made["items"]]
@@ -83,9 +83,13 @@ def recommendations(kafka: KafkaSettings) -> Iterator[dict[str, Any]]:
             yield json.loads(record.value)
 
 
-def exact_answers(load: Sequence[Click], bundle: Bundle) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """For each event the best unseen items, best first, and the scores of all items."""
+def exact_answers(load: Sequence[Click], bundle: Bundle, remembers: bool) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """For each event the best unseen items, best first, and the scores of all items.
+
+    What has left the window counts as seen only where the peer remembers it, as our own pipeline does.
+    """
     windows: dict[str, list[int]] = {}
+    seen: dict[str, set[int]] = {}
     for click in load:
         window, number = windows.setdefault(click.user_id, []), int(click.item_id)
         if window[-1:] != [number]:
@@ -94,5 +98,7 @@ def exact_answers(load: Sequence[Click], bundle: Bundle) -> Iterator[tuple[np.nd
             window.append(number)
         scores = bundle.item_vectors @ bundle.encoder.encode(np.array([window]))[1][0]
         allowed = scores.copy()
-        allowed[[0, *window]] = -np.inf
+        past = seen.setdefault(click.user_id, set())
+        past.add(number)
+        allowed[[0, *(past if remembers else window)]] = -np.inf
         yield np.argsort(-allowed)[: CATALOGUE.top_n], scores

@@ -43,7 +43,7 @@ def naive_app(options: PeerOptions) -> faust.App:
     return app
 
 
-def stock_app(options: PeerOptions) -> faust.App:
+def stock_app(options: PeerOptions, **settings: Any) -> faust.App:
     """A Faust app on Faust's own driver; short timeouts, since the embedded broker holds a joining group for long."""
     return faust.App(
         options.group,
@@ -59,6 +59,7 @@ def stock_app(options: PeerOptions) -> faust.App:
         topic_disable_leader=True,
         web_enabled=False,
         datadir=Path(tempfile.mkdtemp(prefix="streamrec-peer-")),
+        **settings,
     )
 
 

@@ -22,6 +22,9 @@ class PeerOptions(NamedTuple):
     bundle: Path
     group: str
     top_n: int
+    redis: str | None = None
+    """Address of a Redis, for a peer that keeps its state there."""
+    key_prefix: str = ""
 
 
 def peer_options(program: str, arguments: Sequence[str] | None = None) -> PeerOptions:
@@ -33,4 +36,6 @@ def peer_options(program: str, arguments: Sequence[str] | None = None) -> PeerOp
     parser.add_argument("--bundle", required=True, type=Path, metavar="DIR")
     parser.add_argument("--group", required=True)
     parser.add_argument("--top-n", default=10, type=int, metavar="N")
+    parser.add_argument("--redis", metavar="URL")
+    parser.add_argument("--key-prefix", default="", metavar="TEXT")
     return PeerOptions(**vars(parser.parse_args(arguments)))

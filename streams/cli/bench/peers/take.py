@@ -1,0 +1,103 @@
+"""Stock Faust once more, in batches: `Stream.take` hands events to the worker's own vectorised pipeline.
+
+What the worker does apart from its transport is the same: `BatchWorker` decodes, loads sessions, steps the
+encoder, searches, produces whole record batches and stores the state with one script for each partition. So the
+difference between the two is what Faust's way from the broker to the agent costs.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from hashlib import sha256
+from pathlib import Path
+from typing import Any, cast
+
+import faiss
+import faust
+import torch
+
+from encoders.bundle.manifest import MANIFEST_FILE, read_manifest
+from encoders.records import BundleReference
+from streams.app import PRODUCE_BATCH_BYTES
+from streams.cli.bench.peers.naive import n_partitions, stock_app
+from streams.cli.bench.peers.options import PeerOptions, peer_options
+from streams.metrics import WorkerMetrics
+from streams.output import Producer
+from streams.pipeline import Rules, Serving
+from streams.serving import ServingModel
+from streams.settings import RedisSettings, TopicNames
+from streams.store import LogBounds, MemoryStore, RedisStore, SessionStore
+from streams.worker import BatchWorker, RecordBatch, WorkerRules
+
+CLUSTER = "bench"
+TAKE, WITHIN_S = 256, 0.05
+"""As many events as a batch of the worker has at most, and how long to wait for them."""
+
+
+def main() -> None:
+    """Run until SIGTERM."""
+    torch.set_num_threads(1)
+    faiss.omp_set_num_threads(1)
+    app = take_app(peer_options("take"))
+    faust.Worker(app, loglevel="WARNING", redirect_stdouts=False).execute_from_commandline()
+
+
+def take_app(options: PeerOptions) -> faust.App:
+    """The whole program."""
+    app = stock_app(options, producer_max_batch_size=PRODUCE_BATCH_BYTES)
+    worker = _worker(options, lambda: cast(Producer, cast(Any, app.producer)._ensure_producer()))
+    clicks = app.topic(options.input, key_type=bytes, key_serializer="raw", value_type=bytes, value_serializer="raw")
+
+    @app.agent(clicks)
+    async def recommend(stream: Any) -> None:
+        async for events in stream.take_events(TAKE, within=WITHIN_S):
+            await _answer(worker, [event.message for event in events])
+
+    return app
+
+
+async def _answer(worker: BatchWorker, messages: list[Any]) -> None:
+    """Answer what was taken, all partitions together, and make it durable before the next."""
+    by_partition: dict[int, list[Any]] = {}
+    for message in messages:
+        by_partition.setdefault(message.partition, []).append(message)
+    batches = []
+    for partition, mine in by_partition.items():
+        if partition not in worker.partitions:
+            await worker.acquire(partition, LogBounds(mine[0].offset, mine[-1].offset + 1, None))
+        start = worker.partitions[partition].position  # gaps between are what nobody gets to see
+        batches.append(RecordBatch(partition, start, mine[-1].offset + 1, mine))
+    computed, _ = await worker.compute(batches)
+    await asyncio.gather(*map(worker.deliver, computed))
+
+
+def _worker(options: PeerOptions, producer: Any) -> BatchWorker:
+    partitions = n_partitions(options)
+    store: SessionStore = MemoryStore(topic=options.input, cluster=CLUSTER, n_partitions=partitions)
+    if options.redis:
+        client = RedisSettings(url=options.redis).client()
+        store = RedisStore(
+            client, topic=options.input, cluster=CLUSTER, n_partitions=partitions, prefix=options.key_prefix
+        )
+    manifest = read_manifest(options.bundle)
+    model = ServingModel.load(_reference(options.bundle, manifest.version), manifest.window_rule)
+    serving = Serving(model)
+    rules = WorkerRules(
+        topics=TopicNames(interactions=options.input, recommendations=options.output),
+        cluster=CLUSTER,
+        n_partitions=partitions,
+        pipeline=Rules(window=manifest.window_rule, top_n=options.top_n),
+    )
+    return BatchWorker(
+        store, producer, lambda: serving, rules, WorkerMetrics(), now_ms=lambda: time.time_ns() // 1_000_000
+    )
+
+
+def _reference(bundle: Path, version: str) -> BundleReference:
+    manifest_sha256 = sha256((bundle / MANIFEST_FILE).read_bytes()).hexdigest()
+    return BundleReference(version=version, uri=str(bundle), manifest_sha256=manifest_sha256)
+
+
+if __name__ == "__main__":
+    main()
