@@ -126,6 +126,8 @@ def _drain_with_peer(stage: Stage, catalogue: Catalogue, name: str, size: Size) 
             "--bundle": str(bundle_path(update.uri)),
             "--group": ground.kafka.group_id,
             "--top-n": str(catalogue.top_n),
+            "--redis": ground.redis.url,
+            "--key-prefix": ground.redis.key_prefix,
         }
         peer = ground.python(name, "-m", f"streams.cli.bench.peers.{name}", *chain(*options.items()))
         return drain(ground, load, [peer], stage.console, most_s=size.most_s)
