@@ -271,6 +271,7 @@ class StreamWorker:
         """What `/metrics` tells."""
         self.metrics.items.set(len(self.items))
         self.metrics.items_unavailable.set(len(self.items.unavailable))
+        self.metrics.pending_bytes.set(self.lanes.waiting_bytes)
         self.metrics.lag.clear()
         for partition, owned in self.worker.partitions.items():
             highwater = self.consumer.highwater(TP(self.config.kafka.topics.interactions, partition))

@@ -44,6 +44,7 @@ class WorkerMetrics:
         )
         self.reloads = counter("reloads", "Attempts to load a model: active, fallback, failed, superseded.", "outcome")
         self.lag = gauge("lag", "Events of an owned partition that are not applied yet.", "partition")
+        self.pending_bytes = gauge("pending_bytes", "What is worked out and waits to become durable.")
         self.items = gauge("items", "Items that the topic of items describes.")
         self.items_unavailable = gauge(
             "items_unavailable", "Items that may not be listed: sold out, off sale, removed."

@@ -27,6 +27,7 @@ def test_a_fresh_worker_shows_its_unlabelled_figures_and_stages_as_zero() -> Non
     [
         (lambda m: m.lists.labels("ann").inc(7), "streamrec_lists_total", {"source": "ann"}),
         (lambda m: m.dead_letters.labels("not-json").inc(7), "streamrec_dead_letters_total", {"reason": "not-json"}),
+        (lambda m: m.pending_bytes.set(7), "streamrec_pending_bytes", {}),
         (lambda m: m.lag.labels(3).set(7), "streamrec_lag", {"partition": "3"}),
         (lambda m: m.reloads.labels("failed").inc(7), "streamrec_reloads_total", {"outcome": "failed"}),
         (lambda m: m.batches_refused.labels("owner").inc(7), "streamrec_batches_refused_total", {"reason": "owner"}),
