@@ -10,28 +10,25 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from enum import Enum
 from math import inf
 from typing import NamedTuple
 
 from rich.console import Console
 
-from streams.cli.bench.answers import Answers, Receiver
+from streams.cli.bench.answers import Answers, Receiver, Tally
 from streams.cli.bench.errors import BenchError
 from streams.cli.bench.events import Load, RecordBatch
 from streams.cli.bench.sender import Sender
 from streams.cli.bench.stage import Ground, Process
+from streams.cli.bench.watch import STALL_TIMEOUT_S, Reached, Watch
 from streams.cli.progress import counted
 
 MEASURED = (0.15, 0.95)
 FIRST_LIST_TIMEOUT_S = 180.0
-STALL_TIMEOUT_S = 30.0
-"""So long without any list, and what is unanswered counts as lost."""
 READ_EVERY_S = 0.05
-QUIET_S = 0.6
-"""How long to look for lists that come twice once all are there."""
+"""How often lists are read; more often where several parts of a load are measured."""
 
 
 @dataclass(frozen=True)
@@ -47,8 +44,6 @@ class Drained:
     """CPU time of all measured processes, user and system."""
     measured_events: int
     measured_s: float
-    complete: bool
-    """Whether the topic was drained to its end; False where the time was over first."""
     rss_bytes: int
     """Of all processes, at the end of the measured interval."""
     batch_events: float = 0.0
@@ -108,7 +103,37 @@ def drain(
         BenchError: If a process ends by itself, or no list comes at all.
     """
     batches = list(load.batches()) if fill_now else []
-    return asyncio.run(_drain(ground, load, processes, console, measured, most_s, batches, name or processes[0].name))
+    what = _What(ground, load, processes, console, most_s, name or processes[0].name)
+    return asyncio.run(_drain(what, [measured], batches))[0]
+
+
+def drain_parts(
+    ground: Ground, load: Load, process: Process, console: Console, parts: Sequence[tuple[float, float]]
+) -> list[Drained]:
+    """The same for several parts of one load, one after the other, each measured for itself.
+
+    Args:
+        ground: Where the process runs.
+        load: What is in the topic.
+        process: What answers, started already.
+        console: Where progress is shown.
+        parts: Between which shares of the lists to measure, in their order.
+
+    Raises:
+        BenchError: If the process ends by itself, or no list comes at all.
+    """
+    return asyncio.run(_drain(_What(ground, load, [process], console, inf, process.name), parts, []))
+
+
+class _What(NamedTuple):
+    """What is drained, and by whom."""
+
+    ground: Ground
+    load: Load
+    processes: Sequence[Process]
+    console: Console
+    most_s: float
+    name: str
 
 
 async def _fill(ground: Ground, batches: Iterable[RecordBatch]) -> None:
@@ -116,40 +141,35 @@ async def _fill(ground: Ground, batches: Iterable[RecordBatch]) -> None:
         await sender.send_all(batches)
 
 
-async def _drain(
-    ground: Ground,
-    load: Load,
-    processes: Sequence[Process],
-    console: Console,
-    measured: tuple[float, float],
-    most_s: float,
-    batches: Sequence[RecordBatch],
-    name: str,
-) -> Drained:
-    answers = Answers(load)
-    first, last = (max(1, round(len(load) * share)) for share in measured)
-    async with Receiver(ground.kafka, answers, pause_s=READ_EVERY_S) as receiver:
+async def _drain(what: _What, parts: Sequence[tuple[float, float]], batches: Sequence[RecordBatch]) -> list[Drained]:
+    ground, load, processes, console, most_s, name = what
+    answers, reached = Answers(load), Reached.YES
+    intervals: list[tuple[_Mark, _Mark]] = []
+    async with Receiver(ground.kafka, answers, pause_s=READ_EVERY_S / len(parts)) as receiver:
         if batches:
             await _fill(ground, batches)
         with counted(console, f"  {name}", len(load)) as done:
             watch = Watch(ground, answers, receiver, done)
-            if await watch.until(first, FIRST_LIST_TIMEOUT_S) is not Reached.YES:
-                raise BenchError(
-                    f"{name} answered {answers.n_answered:,} of {len(load):,} events and then nothing for"
-                    f" {FIRST_LIST_TIMEOUT_S:.0f} s; the logs are in {ground.directory}"
-                )
-            begin = await _mark(answers, processes)
-            reached = await watch.until(last, STALL_TIMEOUT_S, deadline_s=begin.at_s + most_s)
-            end = await _mark(answers, processes)
+            for part in parts:
+                first, last = (max(1, round(len(load) * share)) for share in part)
+                if await watch.until(first, FIRST_LIST_TIMEOUT_S) is not Reached.YES:
+                    raise BenchError(
+                        f"{name} answered {answers.n_answered:,} of {len(load):,} events and then nothing for"
+                        f" {FIRST_LIST_TIMEOUT_S:.0f} s; the logs are in {ground.directory}"
+                    )
+                begin = await _mark(answers, processes)
+                reached = await watch.until(last, STALL_TIMEOUT_S, deadline_s=begin.at_s + most_s)
+                intervals.append((begin, await _mark(answers, processes)))
             if reached is Reached.LATE:
                 for process in processes:
                     await asyncio.to_thread(process.stop)
             else:
                 await watch.until(len(load), STALL_TIMEOUT_S)
             await watch.until_quiet()
-    if end.n_answered <= begin.n_answered:
-        raise BenchError(f"{name} stood still after {end.n_answered:,} events; the logs are in {ground.directory}")
-    return _result(load, answers, begin, end, complete=reached is not Reached.LATE)
+    if any(end.n_answered <= begin.n_answered for begin, end in intervals):
+        raise BenchError(f"{name} stood still after {answers.n_answered:,} events; the logs are in {ground.directory}")
+    tally = answers.tally(complete=reached is not Reached.LATE)
+    return [_result(load, tally, begin, end) for begin, end in intervals]
 
 
 class _Mark(NamedTuple):
@@ -176,9 +196,8 @@ async def _mark(answers: Answers, processes: Sequence[Process]) -> _Mark:
     return _Mark(n_answered, at_s, cpu_s, rss_bytes, stage_s, stage_calls)
 
 
-def _result(load: Load, answers: Answers, begin: _Mark, end: _Mark, *, complete: bool) -> Drained:
+def _result(load: Load, tally: Tally, begin: _Mark, end: _Mark) -> Drained:
     n, seconds = end.n_answered - begin.n_answered, end.at_s - begin.at_s
-    tally = answers.tally(complete=complete)
     return Drained(
         n_events=len(load),
         n_answered=tally.answered,
@@ -188,72 +207,7 @@ def _result(load: Load, answers: Answers, begin: _Mark, end: _Mark, *, complete:
         cpu_us_per_event=1e6 * (end.cpu_s - begin.cpu_s) / n,
         measured_events=n,
         measured_s=seconds,
-        complete=complete,
         rss_bytes=end.rss_bytes,
         batch_events=n / calls if (calls := end.stage_calls["encode"] - begin.stage_calls["encode"]) else 0.0,
         stage_us={stage: 1e6 * (s - begin.stage_s[stage]) / n for stage, s in end.stage_s.items()},
     )
-
-
-class Reached(Enum):
-    """Whether as many lists came as were waited for."""
-
-    YES = "yes"
-    LATE = "late"
-    """The deadline came first."""
-    STALLED = "stalled"
-    """Nothing came for too long."""
-
-
-class Watch:
-    """Waits for lists, with open eyes for what breaks meanwhile.
-
-    Args:
-        ground: Whose processes must live.
-        answers: What has come.
-        receiver: What brings it.
-        show: Told how many events have their list.
-    """
-
-    def __init__(self, ground: Ground, answers: Answers, receiver: Receiver, show: Callable[[int], None]) -> None:
-        self._ground, self._answers, self._receiver, self._show = ground, answers, receiver, show
-
-    async def until(self, n_answered: int, stall_s: float, deadline_s: float = inf) -> Reached:
-        """Wait until so many events have a list.
-
-        Args:
-            n_answered: How many.
-            stall_s: Give up when none has come for so long.
-            deadline_s: Give up at this `time.perf_counter`.
-
-        Raises:
-            BenchError: If a process ends by itself.
-        """
-        moved_s = time.perf_counter()
-        while self._answers.n_answered < n_answered:
-            if await self._moved(0.5):
-                moved_s = time.perf_counter()
-                self._show(self._answers.n_answered)
-            else:
-                self._ground.check()
-            if time.perf_counter() > deadline_s:
-                return Reached.LATE
-            if time.perf_counter() - moved_s > stall_s:
-                return Reached.STALLED
-        self._show(self._answers.n_answered)
-        return Reached.YES
-
-    async def until_quiet(self) -> None:
-        """Wait until no list has come for a while."""
-        while await self._moved(QUIET_S):
-            self._show(self._answers.n_answered)
-
-    async def _moved(self, seconds: float) -> bool:
-        self._receiver.check()
-        try:
-            async with asyncio.timeout(seconds):
-                await self._receiver.moved.wait()
-        except TimeoutError:
-            return False
-        self._receiver.moved.clear()
-        return True

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import closing
 from functools import partial
 from pathlib import Path
+from statistics import median
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -16,7 +17,7 @@ from encoders.records import ModelUpdate
 from encoders.window import WindowRule
 from streams.cli.bench.benchmark import Figures
 from streams.cli.bench.catalogues import WINDOW_RULE
-from streams.cli.bench.drain import Drained, drain, fill
+from streams.cli.bench.drain import MEASURED, Drained, drain, drain_parts, fill
 from streams.cli.bench.events import Load
 from streams.cli.bench.stage import PARTITIONS, Ground, Stage
 from streams.cli.bench.throughput import CATALOGUE
@@ -27,25 +28,34 @@ WINDOWS = (50, 200)
 _START_MS = 1_767_225_600_000
 
 
-class Past(NamedTuple):
-    """How users with a past of some length are measured: groups of them one after the other."""
-
-    n_groups: int
-    events_per_user: int
-    """Measured of each user, after the past."""
-
-
 class Size(NamedTuple):
     """How much is measured."""
 
     users: int
     """Active at the same time, the same for all pasts: batches are made up alike."""
-    pasts: dict[int, Past]
-    users_by_window: int
+    rounds: int
+    """How often each past has its turn."""
+    measured_per_user: dict[int, int]
+    """By the length of the past, measured events of one user in one round, so that a past of 10 stays one."""
+    measured: int
+    """Events of one past in one round; groups of users take turns where one user's are fewer."""
+
+    def n_groups(self, past: int) -> int:
+        """How many groups of users share a round."""
+        return self.measured // (self.users * self.measured_per_user[past])
 
 
-FULL = Size(500, {10: Past(12, 10), 100: Past(3, 40), 1_000: Past(1, 120)}, 200)
-QUICK = Size(10, {10: Past(8, 10), 100: Past(2, 40), 1_000: Past(1, 40)}, 20)
+FULL = Size(400, 4, {10: 10, 100: 30, 1_000: 30}, 12_000)
+QUICK = Size(50, 2, {10: 10, 100: 40, 1_000: 40}, 4_000)
+
+
+class Turn(NamedTuple):
+    """Users who take turns, each with their clicks from ``start`` to ``end``."""
+
+    past: int
+    users: list[str]
+    start: int
+    end: int
 
 
 class Click(NamedTuple):
@@ -57,7 +67,7 @@ class Click(NamedTuple):
 
 
 def run(stage: Stage) -> Figures:
-    """One worker for each length of the past, one for each window."""
+    """One worker for all pasts, one for each window."""
     size = QUICK if stage.quick else FULL
     figures: Figures = {"events": 0, "lost": 0, "duplicates": 0}
 
@@ -65,49 +75,68 @@ def run(stage: Stage) -> Figures:
         for key, count in (("events", drained.n_events), ("lost", drained.lost), ("duplicates", drained.duplicates)):
             figures[key] = int(figures[key]) + count
 
-    for past in PASTS:
-        drained = _with_past(stage, past, size)
-        add(drained)
-        figures[f"cpu_us_per_event_{past}"] = round(drained.cpu_us_per_event, 2)
-        figures[f"events_per_s_{past}"] = round(drained.events_per_s, 1)
+    costs = _by_past(stage, size)
+    add(costs[PASTS[0]][0])
+    for past, parts in costs.items():
+        figures[f"cpu_us_per_event_{past}"] = round(median(part.cpu_us_per_event for part in parts), 2)
+        figures[f"events_per_s_{past}"] = round(median(part.events_per_s for part in parts), 1)
     low, high = min(PASTS), max(PASTS)
     ratio = float(figures[f"cpu_us_per_event_{high}"]) / float(figures[f"cpu_us_per_event_{low}"])
     figures[f"ratio_{high}_to_{low}"] = round(ratio, 3)
     for max_len in WINDOWS:
-        drained, stored = _with_window(stage, max_len, size.users_by_window)
+        drained, stored = _with_window(stage, max_len)
         add(drained)
         figures.update(stored)
     return figures
 
 
-def _with_past(stage: Stage, past: int, size: Size) -> Drained:
-    """Users get their past as events, then the events that are measured: their ``past + 1``-th and following."""
+def _by_past(stage: Stage, size: Size) -> dict[int, list[Drained]]:
+    """What an event costs after each past, in every round: what disturbs the machine disturbs all pasts alike."""
     catalogue = stage.catalogue(CATALOGUE)
     update = stage.bundle(catalogue)
-    groups = [[f"u{group}-{user}" for user in range(size.users)] for group in range(size.pasts[past].n_groups)]
-    more = size.pasts[past].events_per_user
-    n_before, n_measured = (len(groups) * size.users * n for n in (past, more))
-    rounds = [(users, 0, past) for users in groups] + [(users, past, past + more) for users in groups]
-    load = Load(_in_turn(rounds, catalogue.n_items), PARTITIONS)
+    turns = measured_turns(size)
+    before = {turn.users[0]: Turn(turn.past, turn.users, 0, turn.past) for turn in turns}
+    load = Load(in_turn([*before.values(), *turns], catalogue.n_items), PARTITIONS)
+    begin = sum(turn.past * len(turn.users) for turn in before.values())
+    first, last = MEASURED
+    parts = [
+        ((start + first * size.measured) / len(load), (start + last * size.measured) / len(load))
+        for start in range(begin, len(load), size.measured)
+    ]
     with stage.ground() as ground:
         fill(ground, load)
         ground.announce(update)
-        worker = ground.worker(
-            f"worker, past of {past}", window=WINDOW_RULE, worker=WorkerSettings(top_n=catalogue.top_n)
-        )
-        measured = ((n_before + 0.03 * n_measured) / len(load), (n_before + 0.97 * n_measured) / len(load))
-        return drain(ground, load, [worker], stage.console, measured=measured)
+        worker = ground.worker(window=WINDOW_RULE, worker=WorkerSettings(top_n=catalogue.top_n))
+        drained = drain_parts(ground, load, worker, stage.console, parts)
+    return {past: drained[nth :: len(PASTS)] for nth, past in enumerate(PASTS)}
 
 
-def _with_window(stage: Stage, max_len: int, n_users: int) -> tuple[Drained, Figures]:
+def measured_turns(size: Size) -> list[Turn]:
+    """What is measured, round by round and in each past by past.
+
+    Each round has new users, except after the longest past, which is built once and grows by a few per cent.
+    """
+    turns = []
+    for number in range(size.rounds):
+        for past in PASTS:
+            more, fresh = size.measured_per_user[past], past != max(PASTS)
+            start = past if fresh else past + number * more
+            for group in range(size.n_groups(past)):
+                name = f"u{past}-{number if fresh else 0}-{group}"
+                turns.append(Turn(past, [f"{name}-{user}" for user in range(size.users)], start, start + more))
+    return turns
+
+
+def _with_window(stage: Stage, max_len: int) -> tuple[Drained, Figures]:
     """Users with windows of every length up to the longest, and the bytes of the largest."""
     catalogue = stage.catalogue(CATALOGUE)
     rule = WindowRule(max_len=max_len)
     update = _under_rule(stage, stage.bundle(catalogue), rule)
-    users = [f"w{number}" for number in range(n_users)]
-    # After twice the window every length between half and whole comes by; user after user stops one event later.
-    rounds = [(users, 0, 2 * max_len)] + [(users[n:], 2 * max_len + n, 2 * max_len + n + 1) for n in range(n_users)]
-    load = Load(_in_turn(rounds, catalogue.n_items), PARTITIONS)
+    users = [f"w{number}" for number in range(max_len // 2 + 2)]
+    # A full window restarts from its newest half: where user after user stops one event later, every length is there.
+    turns = [Turn(0, users, 0, 2 * max_len)]
+    turns += [Turn(0, users[n:], 2 * max_len + n, 2 * max_len + n + 1) for n in range(len(users))]
+    load = Load(in_turn(turns, catalogue.n_items), PARTITIONS)
     with stage.ground() as ground:
         fill(ground, load)
         ground.announce(update)
@@ -118,18 +147,13 @@ def _with_window(stage: Stage, max_len: int, n_users: int) -> tuple[Drained, Fig
         return drained, _stored(ground, users, f"_window_{max_len}")
 
 
-def _in_turn(rounds: list[tuple[list[str], int, int]], n_items: int) -> Iterator[Click]:
-    """Clicks of users who take turns, each on other items until they have had all.
-
-    Args:
-        rounds: Users, and from and to which of their own clicks.
-        n_items: Of the catalogue.
-    """
+def in_turn(turns: Iterable[Turn], n_items: int) -> Iterator[Click]:
+    """Clicks of one turn after the other, each user on other items until they have had all of ``n_items``."""
     random = np.random.default_rng(0)
     first: dict[str, int] = {}
     order = random.permutation(n_items) + 1
     now_ms = _START_MS
-    for users, start, end in rounds:
+    for _, users, start, end in turns:
         for nth in range(start, end):
             for place in random.permutation(len(users)).tolist():
                 user = users[place]

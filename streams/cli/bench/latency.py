@@ -13,7 +13,6 @@ import numpy as np
 from streams.cli.bench.answers import Answers, Receiver, Tally
 from streams.cli.bench.benchmark import Figures
 from streams.cli.bench.catalogues import WINDOW_RULE, clicks
-from streams.cli.bench.drain import STALL_TIMEOUT_S, Watch
 from streams.cli.bench.errors import BenchError
 from streams.cli.bench.events import Load
 from streams.cli.bench.measures import percentile
@@ -21,6 +20,7 @@ from streams.cli.bench.open_loop import Schedule, Sent, poisson_schedule, send_o
 from streams.cli.bench.sender import Sender
 from streams.cli.bench.stage import PARTITIONS, Ground, Stage
 from streams.cli.bench.throughput import CATALOGUE, drain_with_worker
+from streams.cli.bench.watch import STALL_TIMEOUT_S, Watch
 from streams.cli.progress import counted
 from streams.settings import WorkerSettings
 

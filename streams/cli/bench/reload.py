@@ -14,13 +14,13 @@ from encoders.records import ModelUpdate
 from streams.cli.bench.answers import Answers, Receiver
 from streams.cli.bench.benchmark import Figures
 from streams.cli.bench.catalogues import WINDOW_RULE, clicks
-from streams.cli.bench.drain import STALL_TIMEOUT_S, Watch
 from streams.cli.bench.errors import BenchError
 from streams.cli.bench.events import EncodedEvent, Load, record_batch
 from streams.cli.bench.measures import Floats, longest_gap, percentile
 from streams.cli.bench.open_loop import Schedule, poisson_schedule, send_open_loop
 from streams.cli.bench.sender import Sender
 from streams.cli.bench.stage import PARTITIONS, Ground, Process, Stage
+from streams.cli.bench.watch import STALL_TIMEOUT_S, Watch
 from streams.cli.progress import counted
 from streams.settings import WorkerSettings
 
