@@ -28,7 +28,9 @@ from streams.cli.progress import counted
 MEASURED = (0.15, 0.95)
 FIRST_LIST_TIMEOUT_S = 180.0
 READ_EVERY_S = 0.05
-"""How often lists are read; more often where several parts of a load are measured."""
+"""How often lists are read."""
+_COMMIT_S = 0.1
+"""After the last list of a burst: what the worker still does for it."""
 
 
 @dataclass(frozen=True)
@@ -104,25 +106,27 @@ def drain(
     """
     batches = list(load.batches()) if fill_now else []
     what = _What(ground, load, processes, console, most_s, name or processes[0].name)
-    return asyncio.run(_drain(what, [measured], batches))[0]
+    return asyncio.run(_drain(what, measured, batches))
 
 
-def drain_parts(
-    ground: Ground, load: Load, process: Process, console: Console, parts: Sequence[tuple[float, float]]
-) -> list[Drained]:
-    """The same for several parts of one load, one after the other, each measured for itself.
+def drain_bursts(ground: Ground, load: Load, worker: Process, console: Console, first: int, size: int) -> list[Drained]:
+    """Let a worker answer the beginning of a load, then bursts of it, each measured for itself and from end to end.
+
+    A burst is published once the one before is answered, so what a worker works out ahead is never counted to another
+    burst.
 
     Args:
-        ground: Where the process runs.
-        load: What is in the topic.
-        process: What answers, started already.
+        ground: Where the worker runs.
+        load: Nothing of it is published yet.
+        worker: It is ready.
         console: Where progress is shown.
-        parts: Between which shares of the lists to measure, in their order.
+        first: Number of the first event of the first burst; those before are not measured.
+        size: Events of one burst.
 
     Raises:
-        BenchError: If the process ends by itself, or no list comes at all.
+        BenchError: If the worker ends by itself, or does not answer.
     """
-    return asyncio.run(_drain(_What(ground, load, [process], console, inf, process.name), parts, []))
+    return asyncio.run(_bursts(_What(ground, load, [worker], console, inf, worker.name), first, size))
 
 
 class _What(NamedTuple):
@@ -141,35 +145,59 @@ async def _fill(ground: Ground, batches: Iterable[RecordBatch]) -> None:
         await sender.send_all(batches)
 
 
-async def _drain(what: _What, parts: Sequence[tuple[float, float]], batches: Sequence[RecordBatch]) -> list[Drained]:
+async def _drain(what: _What, measured: tuple[float, float], batches: Sequence[RecordBatch]) -> Drained:
     ground, load, processes, console, most_s, name = what
-    answers, reached = Answers(load), Reached.YES
-    intervals: list[tuple[_Mark, _Mark]] = []
-    async with Receiver(ground.kafka, answers, pause_s=READ_EVERY_S / len(parts)) as receiver:
+    answers = Answers(load)
+    first, last = (max(1, round(len(load) * share)) for share in measured)
+    async with Receiver(ground.kafka, answers, pause_s=READ_EVERY_S) as receiver:
         if batches:
             await _fill(ground, batches)
         with counted(console, f"  {name}", len(load)) as done:
             watch = Watch(ground, answers, receiver, done)
-            for part in parts:
-                first, last = (max(1, round(len(load) * share)) for share in part)
-                if await watch.until(first, FIRST_LIST_TIMEOUT_S) is not Reached.YES:
-                    raise BenchError(
-                        f"{name} answered {answers.n_answered:,} of {len(load):,} events and then nothing for"
-                        f" {FIRST_LIST_TIMEOUT_S:.0f} s; the logs are in {ground.directory}"
-                    )
-                begin = await _mark(answers, processes)
-                reached = await watch.until(last, STALL_TIMEOUT_S, deadline_s=begin.at_s + most_s)
-                intervals.append((begin, await _mark(answers, processes)))
+            if await watch.until(first, FIRST_LIST_TIMEOUT_S) is not Reached.YES:
+                raise _stood_still(what, answers, FIRST_LIST_TIMEOUT_S)
+            begin = await _mark(answers, processes)
+            reached = await watch.until(last, STALL_TIMEOUT_S, deadline_s=begin.at_s + most_s)
+            end = await _mark(answers, processes)
             if reached is Reached.LATE:
                 for process in processes:
                     await asyncio.to_thread(process.stop)
             else:
                 await watch.until(len(load), STALL_TIMEOUT_S)
             await watch.until_quiet()
-    if any(end.n_answered <= begin.n_answered for begin, end in intervals):
-        raise BenchError(f"{name} stood still after {answers.n_answered:,} events; the logs are in {ground.directory}")
-    tally = answers.tally(complete=reached is not Reached.LATE)
-    return [_result(load, tally, begin, end) for begin, end in intervals]
+    if end.n_answered <= begin.n_answered:
+        raise _stood_still(what, answers, STALL_TIMEOUT_S)
+    return _result(load, answers.tally(complete=reached is not Reached.LATE), begin, end)
+
+
+async def _bursts(what: _What, first: int, size: int) -> list[Drained]:
+    ground, load, processes, console, _, name = what
+    answers, marks = Answers(load), []
+    async with (
+        Receiver(ground.kafka, answers, pause_s=READ_EVERY_S) as receiver,
+        Sender(ground.kafka, ground.kafka.topics.interactions) as sender,
+    ):
+        with counted(console, f"  {name}", len(load)) as done:
+            watch = Watch(ground, answers, receiver, done)
+            for start, end in [(0, first), *((n, min(n + size, len(load))) for n in range(first, len(load), size))]:
+                batches = list(load.batches(start, end))
+                begin = await _mark(answers, processes)
+                await sender.send_all(batches)
+                if await watch.until(end, FIRST_LIST_TIMEOUT_S) is not Reached.YES:
+                    raise _stood_still(what, answers, FIRST_LIST_TIMEOUT_S)
+                answered_s = time.perf_counter()
+                await asyncio.sleep(_COMMIT_S)
+                marks.append((begin, (await _mark(answers, processes))._replace(at_s=answered_s)))
+            await watch.until_quiet()
+    tally = answers.tally(complete=True)
+    return [_result(load, tally, begin, end) for begin, end in marks[1:]]
+
+
+def _stood_still(what: _What, answers: Answers, seconds: float) -> BenchError:
+    return BenchError(
+        f"{what.name} answered {answers.n_answered:,} of {len(what.load):,} events, then nothing for {seconds:.0f} s;"
+        f" the logs are in {what.ground.directory}"
+    )
 
 
 class _Mark(NamedTuple):

@@ -17,7 +17,7 @@ from encoders.records import ModelUpdate
 from encoders.window import WindowRule
 from streams.cli.bench.benchmark import Figures
 from streams.cli.bench.catalogues import WINDOW_RULE
-from streams.cli.bench.drain import MEASURED, Drained, drain, drain_parts, fill
+from streams.cli.bench.drain import Drained, drain, drain_bursts, fill
 from streams.cli.bench.events import Load
 from streams.cli.bench.stage import PARTITIONS, Ground, Stage
 from streams.cli.bench.throughput import CATALOGUE
@@ -45,7 +45,7 @@ class Size(NamedTuple):
         return self.measured // (self.users * self.measured_per_user[past])
 
 
-FULL = Size(400, 4, {10: 10, 100: 30, 1_000: 30}, 12_000)
+FULL = Size(400, 4, {10: 10, 100: 40, 1_000: 40}, 16_000)
 QUICK = Size(50, 2, {10: 10, 100: 40, 1_000: 40}, 4_000)
 
 
@@ -98,16 +98,10 @@ def _by_past(stage: Stage, size: Size) -> dict[int, list[Drained]]:
     before = {turn.users[0]: Turn(turn.past, turn.users, 0, turn.past) for turn in turns}
     load = Load(in_turn([*before.values(), *turns], catalogue.n_items), PARTITIONS)
     begin = sum(turn.past * len(turn.users) for turn in before.values())
-    first, last = MEASURED
-    parts = [
-        ((start + first * size.measured) / len(load), (start + last * size.measured) / len(load))
-        for start in range(begin, len(load), size.measured)
-    ]
     with stage.ground() as ground:
-        fill(ground, load)
         ground.announce(update)
-        worker = ground.worker(window=WINDOW_RULE, worker=WorkerSettings(top_n=catalogue.top_n))
-        drained = drain_parts(ground, load, worker, stage.console, parts)
+        worker = ground.worker(window=WINDOW_RULE, worker=WorkerSettings(top_n=catalogue.top_n), wait=True)
+        drained = drain_bursts(ground, load, worker, stage.console, begin, size.measured)
     return {past: drained[nth :: len(PASTS)] for nth, past in enumerate(PASTS)}
 
 
