@@ -94,11 +94,22 @@ def test_peers_and_limit_stand_beside_the_worker() -> None:
     assert (parts[1], stages[1]) == ([("search", "9")], [("decode", "2")])
 
 
-def test_catalogues_are_rows_and_their_figures_columns() -> None:
-    figures: Figures = {"ml1m_events_per_s": 1.0, "ml1m_recall": 1.0, "1m_events_per_s": 2.0, "lost": 0}
-    ((header, rows),) = catalogue_tables(figures)
-    assert header == ("catalogue", "events_per_s", "recall")
-    assert rows == [("ml1m", "1", "1"), ("1m", "2", "–")]
+def test_catalogues_are_rows_and_so_are_the_kinds_of_index_beside_the_chosen_one() -> None:
+    figures: Figures = {
+        "ml1m_items": 3416, "ml1m_events_per_s": 25_000.0, "ml1m_index": "flat", "ml1m_recall": 1.0,
+        "ml1m_hnsw_recall": 0.96, "ml1m_hnsw_search_us": 12.0, "1m_events_per_s": 4_500.0, "1m_lost": 0,
+    }  # fmt: skip
+    served, tried = catalogue_tables(figures)
+    assert [(row[0], row[1], row[4], row[8]) for row in served[1]] == [
+        ("ml1m", "3,416", "flat", "25,000"),
+        ("1m", "–", "–", "4,500"),
+    ]
+    assert [row[:3] for row in tried[1]] == [
+        ("ml1m, **flat**", "1", "–"),
+        ("ml1m, hnsw", "0.96", "12.0"),
+        ("1m, **–**", "–", "–"),
+    ]
+    assert all(len(row) == len(header) for header, rows in (served, tried) for row in rows)
 
 
 def test_the_page_gets_its_tables_and_keeps_what_was_written_by_hand(tmp_path: Path) -> None:

@@ -87,17 +87,43 @@ def latency_tables(figures: Figures) -> list[Table]:
     return [(header, rows)]
 
 
+CATALOGUE_COLUMNS = {
+    "items": "items",
+    "top_n": "top",
+    "load": "clicks",
+    "index": "index",
+    "recall": "recall",
+    "build_s": "build, s",
+    "index_mb": "index, MB",
+    "events_per_s": "events/s",
+    "cpu_us_per_event": "CPU, µs an event",
+    "rss_mb": "worker, MB",
+}
+INDEX_COLUMNS = {
+    "recall": "recall",
+    "search_us": "search alone, CPU µs",
+    "build_s": "build, s",
+    "index_mb": "index, MB",
+}
+
+
 def catalogue_tables(figures: Figures) -> list[Table]:
-    """One row for each catalogue, one column for each of its figures."""
+    """One row for each catalogue; then one for each kind of index that was tried on it."""
     names = [key.removesuffix("_events_per_s") for key in figures if key.endswith("_events_per_s")]
-    columns: list[str] = []
-    for key in figures:
-        for name in names:
-            column = key.removeprefix(f"{name}_")
-            if column != key and column not in columns:
-                columns.append(column)
-    rows: list[Sequence[str]] = [(name, *(cell(figures, f"{name}_{column}") for column in columns)) for name in names]
-    return [(("catalogue", *columns), rows)]
+    served: list[Sequence[str]] = []
+    tried: list[Sequence[str]] = []
+    for name in names:
+        served.append((name, *(cell(figures, f"{name}_{column}") for column in CATALOGUE_COLUMNS)))
+        chosen = cell(figures, f"{name}_index")
+        tried.append((f"{name}, **{chosen}**", *(cell(figures, f"{name}_{column}") for column in INDEX_COLUMNS)))
+        for key in suffixes(figures, f"{name}_"):
+            if (kind := key.removesuffix("_recall")) != key:
+                cells = (cell(figures, f"{name}_{kind}_{column}") for column in INDEX_COLUMNS)
+                tried.append((f"{name}, {kind}", *cells))
+    return [
+        (("catalogue", *CATALOGUE_COLUMNS.values()), served),
+        (("index, **chosen**", *INDEX_COLUMNS.values()), tried),
+    ]
 
 
 def history_tables(figures: Figures) -> list[Table]:
