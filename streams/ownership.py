@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Mapping
 from aiokafka.errors import KafkaError
 from faust.types import TP
 from mode import Service
-from redis.exceptions import RedisError
+from redis.exceptions import RedisError, ResponseError
 
 from streams.errors import OvertakenError, StateMismatchError, StreamsError
 from streams.store import LogBounds
@@ -117,20 +117,27 @@ class PartitionKeeper(Service):
     async def _acquire_wanted(self) -> None:
         """Acquire all that is wanted, then let the consumer read: it fetches nothing before.
 
-        If one cannot be acquired, those before it are read all the same, and its error is raised.
+        If one cannot be acquired, the others are read all the same, and its error is raised; where the store cannot
+        be reached, those behind it are not tried.
         """
         consumer, wanted = self._consumer, sorted(self._wanted)
         if consumer is None or not wanted:
             return
         bounds = await consumer.log_bounds(wanted)
         acquired: dict[TP, OwnedPartition] = {}
+        refused: Exception | None = None
         try:
             for tp in wanted:
                 # One that is revoked before its turn may have its next owner by now, who must not be disturbed.
                 if tp in self._wanted:
-                    acquired[tp] = await self._acquire(consumer, tp, bounds[tp])
+                    try:
+                        acquired[tp] = await self._acquire(consumer, tp, bounds[tp])
+                    except (ResponseError, OvertakenError) as error:
+                        refused = error
         finally:
             await self._read(consumer, acquired)
+        if refused:
+            raise refused
         if self.trouble:
             logger.warning("partitions can be acquired again; going on")
             self.trouble = ""

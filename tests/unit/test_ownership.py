@@ -10,6 +10,7 @@ import pytest
 from aiokafka.errors import KafkaConnectionError
 from faust.types import TP
 from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import ResponseError
 
 from streams.errors import StateMismatchError, StreamsError
 from streams.ownership import PartitionKeeper
@@ -159,6 +160,16 @@ async def test_partitions_before_one_that_cannot_be_acquired_are_read_and_not_ac
     await running.settled()
     assert running.store.acquired == [0, 1, 1, 2]
     assert running.consumer.started == [{ALL[0]: 0}, {ALL[1]: 0, ALL[2]: 0}]
+
+
+async def test_a_partition_that_the_store_refuses_holds_up_no_other(running: Place) -> None:
+    """As where another kind of key is in the way, or a cluster's shard is read-only."""
+    running.store.errors = [ResponseError("WRONGTYPE")] * 2
+    running.assign(0, 1, 2)
+    await running.settled()
+    assert running.owned == {0, 1, 2}
+    assert running.store.acquired == [2, 0, 1]
+    assert running.consumer.started == [{ALL[2]: 0}, {ALL[0]: 0, ALL[1]: 0}]
 
 
 async def test_a_partition_overtaken_while_it_is_acquired_is_acquired_again(running: Place) -> None:
