@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -20,14 +21,20 @@ from streams.cli.bench.peers.recommender import Recommender
 
 def main() -> None:
     """Run until SIGTERM."""
-    app = naive_app(peer_options("naive"))
-    faust.Worker(app, loglevel="WARNING", redirect_stdouts=False).execute_from_commandline()
+    run_app(naive_app, peer_options("naive"))
 
 
-def naive_app(options: PeerOptions) -> faust.App:
+def run_app(make_app: Callable[[PeerOptions, Path], faust.App], options: PeerOptions) -> None:
+    """Run an app until SIGTERM, with a folder that Faust may write to."""
+    with tempfile.TemporaryDirectory(prefix="streamrec-peer-") as datadir:
+        app = make_app(options, Path(datadir))
+        faust.Worker(app, loglevel="WARNING", redirect_stdouts=False).execute_from_commandline()
+
+
+def naive_app(options: PeerOptions, datadir: Path) -> faust.App:
     """The whole program."""
     recommender = Recommender(options.bundle, options.top_n)
-    app = stock_app(options)
+    app = stock_app(options, datadir)
     clicks = app.topic(options.input, key_type=bytes, key_serializer="raw", value_type=bytes, value_serializer="raw")
     lists = app.topic(options.output, key_type=bytes, key_serializer="raw", value_type=bytes, value_serializer="raw")
     sessions = app.Table("sessions", partitions=n_partitions(options), key_type=bytes, value_type=bytes)
@@ -43,7 +50,7 @@ def naive_app(options: PeerOptions) -> faust.App:
     return app
 
 
-def stock_app(options: PeerOptions, **settings: Any) -> faust.App:
+def stock_app(options: PeerOptions, datadir: Path, **settings: Any) -> faust.App:
     """A Faust app on Faust's own driver; short timeouts, since the embedded broker holds a joining group for long."""
     return faust.App(
         options.group,
@@ -58,7 +65,7 @@ def stock_app(options: PeerOptions, **settings: Any) -> faust.App:
         stream_wait_empty=False,
         topic_disable_leader=True,
         web_enabled=False,
-        datadir=Path(tempfile.mkdtemp(prefix="streamrec-peer-")),
+        datadir=datadir,
         **settings,
     )
 

@@ -20,7 +20,7 @@ import torch
 from encoders.bundle.manifest import MANIFEST_FILE, read_manifest
 from encoders.records import BundleReference
 from streams.app import PRODUCE_BATCH_BYTES
-from streams.cli.bench.peers.naive import n_partitions, stock_app
+from streams.cli.bench.peers.naive import n_partitions, run_app, stock_app
 from streams.cli.bench.peers.options import PeerOptions, peer_options
 from streams.metrics import WorkerMetrics
 from streams.output import Producer
@@ -39,13 +39,12 @@ def main() -> None:
     """Run until SIGTERM."""
     torch.set_num_threads(1)
     faiss.omp_set_num_threads(1)
-    app = take_app(peer_options("take"))
-    faust.Worker(app, loglevel="WARNING", redirect_stdouts=False).execute_from_commandline()
+    run_app(take_app, peer_options("take"))
 
 
-def take_app(options: PeerOptions) -> faust.App:
+def take_app(options: PeerOptions, datadir: Path) -> faust.App:
     """The whole program."""
-    app = stock_app(options, producer_max_batch_size=PRODUCE_BATCH_BYTES)
+    app = stock_app(options, datadir, producer_max_batch_size=PRODUCE_BATCH_BYTES)
     worker = _worker(options, lambda: cast(Producer, cast(Any, app.producer)._ensure_producer()))
     clicks = app.topic(options.input, key_type=bytes, key_serializer="raw", value_type=bytes, value_serializer="raw")
 
