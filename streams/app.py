@@ -44,8 +44,8 @@ logger = logging.getLogger(__name__)
 BUFFERED_FETCHES = 4
 """Fetches that wait for the agent; a full buffer holds up fetching."""
 
-PRODUCE_BATCH_BYTES = 500_000
-"""Most bytes of one batch of lists; half of what Faust and Kafka take in one request."""
+PRODUCE_BATCH_BYTES = 900_000
+"""Most bytes of one batch of lists; somewhat less than brokers take by default."""
 
 DRAIN_TIMEOUT_S = 5.0
 """How long a worker that stops tries to finish what it has begun."""
@@ -193,7 +193,7 @@ class StreamWorker:
             await self._go_on(computed.partition, handled)
             return
         self.consumer.done(self._tp(computed.partition), computed.changes.end)
-        await self._count(len(computed.decoded.events))
+        await self._count(computed.changes.counters["events"])
 
     async def _drain(self) -> None:
         """Finish what is on its way; what takes too long is left to the next owner."""

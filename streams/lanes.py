@@ -1,6 +1,7 @@
 """Makes batches durable beside the work on the next ones: one lane a partition.
 
-Within a lane one batch follows the other; lanes do not wait for each other, so a partition whose dead letter
+Within a lane one delivery follows the other, and each takes all that waits: the slower Kafka and Redis answer, the
+more they are told at once. Lanes do not wait for each other, so a partition whose dead letter
 cannot be written, or whose lists Kafka does not take, holds up no other. What waits is bounded in bytes: a lane
 that is full pauses its partition, and resumes it when half of that is done.
 """
@@ -9,13 +10,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections import deque
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Protocol
 
 from streams.errors import StreamsError
-from streams.worker import Computed, Handled, OwnedPartition
+from streams.worker import Computed, Handled, OwnedPartition, together
 
 logger = logging.getLogger(__name__)
 _LONGEST_PAUSE_S = 30.0
@@ -34,9 +34,10 @@ class Valve(Protocol):
 @dataclass(slots=True)
 class _Lane:
     owned: OwnedPartition
-    waiting: deque[Computed] = field(default_factory=deque)
-    """The first one is being delivered."""
+    waiting: list[Computed] = field(default_factory=list)
+    """Not yet being delivered."""
     waiting_bytes: int = 0
+    """With what is being delivered."""
     paused: bool = False
     broken: bool = False
     """Going on would do harm."""
@@ -107,12 +108,12 @@ class Lanes:
     async def _run(self, partition: int, lane: _Lane) -> None:
         try:
             while lane.waiting:
-                computed = lane.waiting[0]
+                computed = together(lane.waiting)
+                lane.waiting.clear()
                 handled = await self._delivered(computed)
                 if handled is None:
                     lane.broken = True
                     return
-                lane.waiting.popleft()
                 lane.waiting_bytes -= computed.size_bytes
                 try:
                     await self._handled(computed, handled)

@@ -52,7 +52,10 @@ class WorkerMetrics:
         self._model = gauge("model_info", "1 for the version that answers; absent while there is none.", "version")
         self._reload_state = gauge("reload_state", "1 for the state that hot reload is in.", "state")
         self.batch_size = Histogram(
-            "streamrec_batch_size", "Events in one batch.", buckets=_BATCH_BUCKETS, registry=self.registry
+            "streamrec_batch_size",
+            "Events that were made durable together.",
+            buckets=_BATCH_BUCKETS,
+            registry=self.registry,
         )
         stages = Histogram(
             "streamrec_stage_seconds",

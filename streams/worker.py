@@ -104,7 +104,10 @@ class OwnedPartition:
 
 @dataclass(frozen=True, slots=True)
 class Computed:
-    """A batch that was worked out and is to be made durable."""
+    """A batch, or several one after the other, that was worked out and is to be made durable.
+
+    Holds bytes and figures only: what waits for its turn in memory is as small as it can be.
+    """
 
     partition: int
     owned: OwnedPartition
@@ -112,14 +115,35 @@ class Computed:
     outgoing: list[OutgoingRecord]
     """Lists and forwarded records that have not been sent before."""
     dead_letters: list[OutgoingRecord]
-    decoded: Decoded
-    outcome: Outcome
+    dead_by_reason: Counter[str]
+    lists_by_source: Counter[str]
+    size_bytes: int
+    """Roughly what this holds in memory."""
 
-    @property
-    def size_bytes(self) -> int:
-        """Roughly what this holds in memory."""
-        state = sum(map(len, self.changes.sessions.values())) + sum(map(len, self.changes.seen.values()))
-        return state + sum(len(r.value or b"") for r in (*self.outgoing, *self.dead_letters))
+
+def together(batches: Sequence[Computed]) -> Computed:
+    """Several batches of one partition, one following the other, as one: what they change twice is written once."""
+    if len(batches) == 1:
+        return batches[0]
+    first, changes = batches[0], [batch.changes for batch in batches]
+    return Computed(
+        first.partition,
+        first.owned,
+        Changes(
+            changes[0].start,
+            changes[-1].end,
+            {key: packed for each in changes for key, packed in each.sessions.items()},
+            {key: count for each in changes for key, count in each.popularity.items()},
+            {name: sum(each.counters[name] for each in changes) for name in changes[0].counters},
+            {key: seen for each in changes for key, seen in each.seen.items()},
+            list({key: None for each in changes for key in each.unchanged_seen}),
+        ),
+        [record for batch in batches for record in batch.outgoing],
+        [record for batch in batches for record in batch.dead_letters],
+        sum((batch.dead_by_reason for batch in batches), Counter()),
+        sum((batch.lists_by_source for batch in batches), Counter()),
+        sum(batch.size_bytes for batch in batches),
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -263,8 +287,8 @@ class BatchWorker:
         )
         with self.metrics.stage("pack"):
             computed = [self._computed(*each, out) for each, out in zip(ready, outcomes, strict=True)]
-            for each in computed:  # only now: where packing one fails, all are worked out again
-                self._advance(each)
+            for each, outcome in zip(computed, outcomes, strict=True):
+                self._advance(each, outcome)  # only now: where packing one fails, all are worked out again
         return computed, others
 
     def _decode(self, batch: RecordBatch, owned: OwnedPartition) -> Decoded:
@@ -308,15 +332,24 @@ class BatchWorker:
             for d in decoded.dead
             if d.record.offset >= answered
         ]
-        return Computed(batch.partition, owned, changes, outgoing, dead, decoded, outcome)
+        return Computed(
+            batch.partition,
+            owned,
+            changes,
+            outgoing,
+            dead,
+            Counter(letter.reason for letter in decoded.dead),
+            Counter(made.items[0].source if made.items else "none" for made in outcome.lists),
+            sum(map(len, sessions.values())) + sum([len(record.value or b"") for record in (*outgoing, *dead)]),
+        )
 
-    def _advance(self, computed: Computed) -> None:
+    def _advance(self, computed: Computed, outcome: Outcome) -> None:
         """Let the next batch find what this one leads to."""
         owned = computed.owned
         owned.computed = computed.changes.end
         owned.popularity.update(computed.changes.popularity)
         packed = computed.changes.sessions
-        for key, session in computed.outcome.sessions.items():
+        for key, session in outcome.sessions.items():
             owned.sessions[key] = Remembered(packed[key], session.seen, session.seen_items)
             owned.sessions.move_to_end(key)
 
@@ -344,7 +377,7 @@ class BatchWorker:
             owned.position = changes.end
             self._suspected.discard(partition)
             self._forget_unused(owned)
-            self._count(computed.decoded, computed.outcome)
+            self._count(computed)
             return Handled.DONE
         logger.warning(
             "partition %d: offsets %d to %d were %s by the store; taking it anew",
@@ -515,15 +548,15 @@ class BatchWorker:
             return answer
         raise RevokedError
 
-    def _count(self, decoded: Decoded, outcome: Outcome) -> None:
-        metrics = self.metrics
-        metrics.batch_size.observe(len(decoded.events))
-        metrics.events.inc(len(decoded.events))
-        metrics.duplicates.inc(outcome.duplicates)
-        metrics.forwarded.inc(len(decoded.misplaced))
-        for dead in decoded.dead:
-            metrics.dead_letters.labels(dead.reason).inc()
-        for source, n in Counter(made.items[0].source if made.items else "none" for made in outcome.lists).items():
+    def _count(self, computed: Computed) -> None:
+        metrics, counters = self.metrics, computed.changes.counters
+        metrics.batch_size.observe(counters["events"])
+        metrics.events.inc(counters["events"])
+        metrics.duplicates.inc(counters["duplicates"])
+        metrics.forwarded.inc(counters["forwarded"])
+        for reason, n in computed.dead_by_reason.items():
+            metrics.dead_letters.labels(reason).inc(n)
+        for source, n in computed.lists_by_source.items():
             metrics.lists.labels(source).inc(n)
 
 

@@ -13,13 +13,14 @@ from aiokafka.errors import MessageSizeTooLargeError
 from redis.exceptions import ConnectionError as RedisConnectionError
 
 from encoders.vocabulary import item_hash
+from encoders.window import WindowRule
 from streams.errors import OvertakenError, StateFormatError, StateMismatchError
 from streams.output import OutgoingRecord
-from streams.pipeline import Serving
+from streams.pipeline import Rules, Serving
 from streams.session import Session, SessionKey, pack, unpack
 from streams.settings import TopicNames
 from streams.store import Applied, Changes, LogBounds, MemoryStore, StoredSession
-from streams.worker import Computed, Handled, RecordBatch, WorkerRules
+from streams.worker import Computed, Handled, RecordBatch, WorkerRules, together
 from tests.inmemory import Bench, Fault, Record, batch, click, model, record, records, users_of
 
 TOPICS = TopicNames()
@@ -628,6 +629,30 @@ async def test_all_that_waits_counts_as_bytes_dead_letters_too(n_records: int, b
     """Else a topic that takes no dead letters would let them fill the memory."""
     (computed,) = await ahead(bench, batch([Record(n, b"[" * 1000) for n in range(n_records)]))
     assert computed.size_bytes >= 1000 * n_records
+
+
+async def test_batches_delivered_together_are_what_they_are_one_by_one(store: FaultyStore) -> None:
+    """Sessions, what was seen, counts, figures and lists; what two batches change is written once."""
+    rules = WorkerRules(TOPICS, "cluster", 1, Rules(window=WindowRule(max_len=3)))
+    log = [record(n, click("uv"[n % 2], str(n % 7), event_id=str(n % 9))) for n in range(12)]
+    log[5] = Record(5, b"bad")
+    benches = []
+    for at_once in (False, True):
+        bench = Bench(rules)
+        await bench.acquire()
+        computed = await ahead(bench, *(batch(log[n : n + 4]) for n in range(0, 12, 4)))
+        for each in [together(computed)] if at_once else computed:
+            assert await bench.worker.deliver(each) is Handled.DONE
+        benches.append(bench)
+    one, other = benches
+    assert isinstance(one.store, MemoryStore)
+    assert isinstance(other.store, MemoryStore)
+    assert replace(one.store.partitions[0], owner="") == replace(other.store.partitions[0], owner="")
+    assert one.store.partitions[0].seen
+    assert one.producer.lists() == other.producer.lists()
+    for name in ("events_total", "duplicates_total"):
+        assert one.figure(name) == other.figure(name) > 0
+    assert one.figure("dead_letters_total", reason="not-json") == other.figure("dead_letters_total", reason="not-json")
 
 
 # --- several partitions
