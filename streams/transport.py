@@ -28,6 +28,10 @@ _TAIL_PATIENCE_S = 1.0
 """How long the tail of a log may take to arrive; a tail that transactions left empty never does."""
 
 
+_PAUSED_FETCH_S = 0.05
+"""How long a fetch may wait while partitions are paused: one that is resumed is not in it."""
+
+
 class Fetched(NamedTuple):
     """One fetch."""
 
@@ -217,6 +221,8 @@ class Consumer(driver.Consumer):
         if not active:
             await self.sleep(0.1)
             return
+        if self._paused_partitions:
+            timeout = min(timeout, _PAUSED_FETCH_S)
         batches, torn = await self._thread.fetch_batches(active, timeout, self.app.conf.broker_max_poll_records)
         for tp in torn:
             self.on_torn(tp)
