@@ -12,7 +12,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup check test demo bench clean
+.PHONY: help setup check test soak demo bench clean
 
 help: ## Print this list.
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 16
@@ -37,6 +37,9 @@ check: $(STAMP) ## Lint, formatting and types.
 
 test: $(STAMP) ## All tests: the pure ones first, then those on real servers.
 	$(BIN)/pytest tests/unit tests/contracts tests/property tests/integration tests/faults
+
+soak: $(STAMP) ## One hundred kills under load, in about 20 minutes, then everything is compared.
+	$(BIN)/python -m tests.soak $(ARGS)
 
 demo: $(STAMP) ## MovieLens through the whole pipeline, in about three minutes.
 	$(BIN)/streamrec demo $(ARGS)

@@ -2,29 +2,21 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from streams.settings import KafkaSettings, RedisSettings, WorkerSettings
+from streams.settings import KafkaSettings, RedisSettings
+from tests.faults.timing import BATCH, soon_noticed
 from tests.processes import Deployment
 from tests.servers import Valkey
-
-BATCH = WorkerSettings(max_batch=32)
-"""Small batches, so that a stream of a few hundred events has a middle."""
 
 
 @pytest.fixture
 def kafka(topics: KafkaSettings) -> KafkaSettings:
-    """Topics of this test alone, and a group that soon notices that a worker is gone.
-
-    Apache Kafka allows no session shorter than 6 s.
-    """
-    session_s = 6.0 if os.environ.get("STREAMREC_TEST_BROKERS") else 2.0
-    timing = {"session_timeout_s": session_s, "heartbeat_interval_s": 0.5, "rebalance_timeout_s": session_s}
-    return topics.model_copy(update=timing)
+    """Topics of this test alone, and a group that soon notices that a worker is gone."""
+    return soon_noticed(topics)
 
 
 @pytest.fixture

@@ -1,34 +1,44 @@
 """A worker to which something happens at a chosen moment: `python -m tests.faults.staged_worker`, then its options.
 
-The environment says what and when: STAGE, a `Stage`, and STAGE_AT, the number of the script call at which it happens.
+The environment says what and when: STAGE, a `Stage`, and STAGE_AT, the number of the script call (or of the batch
+that is produced) at which it happens.
 """
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
 import sys
+from collections.abc import Sequence
 from enum import StrEnum
 from itertools import count
 
 from redis.exceptions import ConnectionError as RedisConnectionError
 
 import streams.app
+import streams.worker
 from streams.cli import main
+from streams.output import Failure, OutgoingRecord, Producer, deliver_batched
 from streams.store import Applied, Changes, RedisStore
 
 COMMAND = ("-m", "tests.faults.staged_worker")
 CRASHED = 70
 """Exit code of a staged crash."""
+SLOW_S = 0.1
 
 
 class Stage(StrEnum):
     """What happens, around the script that makes a batch part of the state."""
 
+    CRASH_PRODUCING = "crash-producing"
+    """Half of a batch's lists are on the broker."""
     CRASH_BEFORE = "crash-before"
     CRASH_AFTER = "crash-after"
     STOP_BEFORE = "stop-before"
     """SIGSTOP, as if the machine had gone to sleep."""
+    SLOW = "slow"
+    """Every script takes a while, so that at any moment there are batches on their way."""
     LOSE_ANSWERS = "lose-answers"
     """The script runs, but every second answer is lost, from the start."""
 
@@ -43,6 +53,8 @@ class StagedStore(RedisStore):
     async def apply(self, partition: int, token: str, changes: Changes) -> Applied:
         """Let the fault happen before or after the script."""
         call = next(self.calls)
+        if self.stage == Stage.SLOW:
+            await asyncio.sleep(SLOW_S)
         now = call == self.stage_at
         if now and self.stage == Stage.CRASH_BEFORE:
             os._exit(CRASHED)
@@ -56,7 +68,19 @@ class StagedStore(RedisStore):
         return applied
 
 
+async def deliver_half(producer: Producer, records: Sequence[OutgoingRecord]) -> list[Failure]:
+    """Produce all but at the staged call: there only half, and crash."""
+    if next(deliveries) == StagedStore.stage_at:
+        await deliver_batched(producer, records[: len(records) // 2])
+        os._exit(CRASHED)
+    return await deliver_batched(producer, records)
+
+
+deliveries = count(1)
+
 if __name__ == "__main__":
     streams.app.RedisStore = StagedStore  # type: ignore[misc]
+    if StagedStore.stage == Stage.CRASH_PRODUCING:
+        streams.worker.deliver_batched = deliver_half
     sys.argv.insert(1, "worker")
     main()

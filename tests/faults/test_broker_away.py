@@ -14,7 +14,7 @@ from streams.settings import KafkaSettings, RedisSettings
 from streams.stack import EmbeddedStack
 from streams.topics import create_topics, open_admin
 from tests.exactness import check_exact
-from tests.faults.conftest import BATCH
+from tests.faults.timing import BATCH
 from tests.processes import (
     Deployment,
     applied,

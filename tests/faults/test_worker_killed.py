@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from tests.exactness import check_exact
+from tests.faults.kills import play
 from tests.faults.staged_worker import COMMAND, CRASHED, Stage
 from tests.processes import (
     Deployment,
@@ -10,20 +11,26 @@ from tests.processes import (
     clicks,
     committed,
     publish_interactions,
-    publishing,
     read_lists,
-    wait_applied,
 )
 
 
-def test_sigkill_in_mid_stream_leaves_exact_state_and_loses_no_list(deployment: Deployment) -> None:
+def test_five_kills_under_load_leave_exact_state_and_lose_no_list(deployment: Deployment) -> None:
+    summary, problems = play(deployment, deployment.serve(), 5, seed=4)
+    assert problems == []
+    assert summary.exact
+    assert summary.kills == 5
+    assert summary.events > 500
+
+
+def test_crash_in_the_midst_of_producing_repeats_lists_with_the_same_ids(deployment: Deployment) -> None:
     model = deployment.serve()
-    worker = deployment.worker().wait_ready()
-    with publishing(deployment.kafka, clicks(50_000), rate=400):
-        wait_applied(deployment.settings, 300)
-        worker.kill()
-        deployment.worker().wait_partitions(range(4))
-    check_exact(deployment.settings, model)
+    publish_interactions(deployment.kafka, clicks(600))
+    worker = deployment.worker(COMMAND, STAGE=Stage.CRASH_PRODUCING, STAGE_AT="8")
+    assert worker.wait() == CRASHED
+    assert len(read_lists(deployment.kafka)) > sum(applied(deployment.settings).values())
+    deployment.worker()
+    assert check_exact(deployment.settings, model).repeated > 0
 
 
 def test_crash_between_produce_and_script_repeats_lists_with_the_same_ids(deployment: Deployment) -> None:
