@@ -20,6 +20,7 @@ from rich.console import Console
 from streams.cli.bench.answers import Answers, Receiver, Tally
 from streams.cli.bench.errors import BenchError
 from streams.cli.bench.events import Load, RecordBatch
+from streams.cli.bench.measures import longest_gap
 from streams.cli.bench.sender import Sender
 from streams.cli.bench.stage import Ground, Process
 from streams.cli.bench.watch import STALL_TIMEOUT_S, Reached, Watch
@@ -27,6 +28,8 @@ from streams.cli.progress import counted
 
 MEASURED = (0.15, 0.95)
 FIRST_LIST_TIMEOUT_S = 180.0
+PAUSE_TIMEOUT_S = 10.0
+"""So long without any list in the measured interval, and it ends; what is unanswered half a minute later is lost."""
 READ_EVERY_S = 0.05
 """How often lists are read."""
 _COMMIT_S = 0.1
@@ -46,6 +49,8 @@ class Drained:
     """CPU time of all measured processes, user and system."""
     measured_events: int
     measured_s: float
+    longest_pause_s: float
+    """Without any list, within the measured interval."""
     rss_bytes: int
     """Of all processes, at the end of the measured interval."""
     batch_events: float = 0.0
@@ -63,6 +68,7 @@ class Drained:
             "cpu_us_per_event": round(self.cpu_us_per_event, 2),
             "measured_events": self.measured_events,
             "measured_s": round(self.measured_s, 3),
+            "longest_pause_ms": round(1e3 * self.longest_pause_s),
             "rss_mb": round(self.rss_bytes / 1e6, 1),
             **({"batch_events": round(self.batch_events, 1)} if self.batch_events else {}),
             **{f"stage_us_{stage}": round(us, 2) for stage, us in self.stage_us.items()},
@@ -157,7 +163,7 @@ async def _drain(what: _What, measured: tuple[float, float], batches: Sequence[R
             if await watch.until(first, FIRST_LIST_TIMEOUT_S) is not Reached.YES:
                 raise _stood_still(what, answers, FIRST_LIST_TIMEOUT_S)
             begin = await _mark(answers, processes)
-            reached = await watch.until(last, STALL_TIMEOUT_S, deadline_s=begin.at_s + most_s)
+            reached = await watch.until(last, PAUSE_TIMEOUT_S, deadline_s=begin.at_s + most_s)
             end = await _mark(answers, processes)
             if reached is Reached.LATE:
                 for process in processes:
@@ -167,7 +173,7 @@ async def _drain(what: _What, measured: tuple[float, float], batches: Sequence[R
             await watch.until_quiet()
     if end.n_answered <= begin.n_answered:
         raise _stood_still(what, answers, STALL_TIMEOUT_S)
-    return _result(load, answers.tally(complete=reached is not Reached.LATE), begin, end)
+    return _result(load, answers, answers.tally(complete=reached is not Reached.LATE), begin, end)
 
 
 async def _bursts(what: _What, first: int, size: int) -> list[Drained]:
@@ -190,7 +196,7 @@ async def _bursts(what: _What, first: int, size: int) -> list[Drained]:
                 marks.append((begin, (await _mark(answers, processes))._replace(at_s=answered_s)))
             await watch.until_quiet()
     tally = answers.tally(complete=True)
-    return [_result(load, tally, begin, end) for begin, end in marks[1:]]
+    return [_result(load, answers, tally, begin, end) for begin, end in marks[1:]]
 
 
 def _stood_still(what: _What, answers: Answers, seconds: float) -> BenchError:
@@ -224,7 +230,7 @@ async def _mark(answers: Answers, processes: Sequence[Process]) -> _Mark:
     return _Mark(n_answered, at_s, cpu_s, rss_bytes, stage_s, stage_calls)
 
 
-def _result(load: Load, tally: Tally, begin: _Mark, end: _Mark) -> Drained:
+def _result(load: Load, answers: Answers, tally: Tally, begin: _Mark, end: _Mark) -> Drained:
     n, seconds = end.n_answered - begin.n_answered, end.at_s - begin.at_s
     return Drained(
         n_events=len(load),
@@ -235,6 +241,7 @@ def _result(load: Load, tally: Tally, begin: _Mark, end: _Mark) -> Drained:
         cpu_us_per_event=1e6 * (end.cpu_s - begin.cpu_s) / n,
         measured_events=n,
         measured_s=seconds,
+        longest_pause_s=longest_gap(answers.received_s, begin.at_s, end.at_s).seconds,
         rss_bytes=end.rss_bytes,
         batch_events=n / calls if (calls := end.stage_calls["encode"] - begin.stage_calls["encode"]) else 0.0,
         stage_us={stage: 1e6 * (s - begin.stage_s[stage]) / n for stage, s in end.stage_s.items()},
