@@ -29,9 +29,11 @@ KEPT = {"cleanup.policy": "delete"}
 
 
 def configure(kafka: KafkaSettings, configs: dict[str, str]) -> None:
-    resource = ConfigResource(ConfigResourceType.TOPIC, kafka.topics.interactions, configs=configs)
+    topic = ConfigResource(ConfigResourceType.TOPIC, kafka.topics.interactions, configs=configs)
+    broker = ConfigResource(ConfigResourceType.BROKER, "1", configs={"log.cleaner.backoff.ms": "500"})  # not 15 s
     with open_admin(kafka) as admin:
-        admin.alter_configs([resource])
+        admin.alter_configs([topic])
+        admin.alter_configs([broker])
 
 
 def compacted(kafka: KafkaSettings, seed: int) -> dict[int, list[ConsumerRecord]]:
