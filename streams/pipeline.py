@@ -168,14 +168,14 @@ _NO_ANSWER = Answer([], [], [])
 class _Turn:
     """One user's session on its way through a batch."""
 
-    __slots__ = ("answer", "changes", "place", "session")
+    __slots__ = ("answer", "n_steps", "place", "session")
 
     def __init__(self, session: Session) -> None:
         self.session = session
         self.place = -1
         """Where its newest encoder state is; -1 if it has none of this model."""
-        self.changes = 0
-        """How often its encoder state has changed."""
+        self.n_steps = 0
+        """How often the encoder has stepped."""
         self.answer = _NO_ANSWER
         """To its newest event."""
 
@@ -277,12 +277,10 @@ def _take_place(turn: _Turn, step: Step | None, waves: Waves, state_key: str) ->
     elif turn.place < 0 and len(session.window) == 1 and step is Step.APPENDED:
         turn.place = waves.blank()  # a step costs less than encoding a window, however short
     if turn.place < 0 or step is Step.RESTARTED:
-        turn.place = waves.encode(session.window, turn.changes)
+        turn.place = waves.encode(session.window)
     elif step is Step.APPENDED:
-        turn.place = waves.step(turn.place, session.window.item_column[-8:], turn.changes)
-    else:
-        return
-    turn.changes += 1
+        turn.place = waves.step(turn.place, session.window.item_column[-8:], turn.n_steps)
+        turn.n_steps += 1
 
 
 def _fill_with_popular(question: Question, answer: Answer, serving: Serving, top_n: int) -> None:

@@ -16,8 +16,6 @@ from streams.lists import ANN
 from streams.strategy import first_allowed, seen_mask
 from streams.waves import Waves
 
-_MARGIN = 6
-"""Candidates fetched at first for a list of n: 2 n and so many; rows that filters leave short are searched again."""
 _DECIMALS = 6
 """Of a score on the wire."""
 
@@ -61,24 +59,23 @@ class Search:
         model = self._model = waves.model
         self._questions, self._top_n = questions, top_n
         self._n_items = model.bundle.vocabulary.n_items
-        self._withheld = model.item_mask(unavailable) if unavailable else None
+        self._index = model.index_without(unavailable)
         places = np.fromiter((question.place for question in questions), np.int64, len(questions))
         self._asked = np.flatnonzero((places >= 0) & waves.answers[places]) if len(waves.answers) else np.arange(0)
         self._queries_BD = waves.vectors(places[self._asked])
-        self._k = 2 * top_n + _MARGIN
+        self._k = model.width.candidates(top_n)
         self._find()
 
     def _find(self) -> None:
         self._k = min(self._k, self._n_items)
         if not len(self._asked):
             return
-        self._numbers_BK, self._scores_BK = self._model.index.search(self._queries_BD, self._k)
-        if self._withheld is not None:
-            self._numbers_BK[self._withheld[self._numbers_BK]] = PADDING_ITEM
+        self._numbers_BK, self._scores_BK = self._index.search(self._queries_BD, self._k)
 
     def answers(self) -> list[Answer]:
         """The best items that may be listed, for each question; fewer where the catalogue has no more."""
         answers = [Answer([], [], []) for _ in self._questions]
+        learn = self._model.width.learn
         while len(self._asked):
             asked = [self._questions[n] for n in self._asked.tolist()]
             allowed_BK = self._numbers_BK != PADDING_ITEM
@@ -95,7 +92,13 @@ class Search:
             if self._k == self._n_items:
                 break
             short = np.diff(ends, prepend=0) < self._top_n
+            learn(len(short), int(short.sum()))
+            learn = _nothing_more
             self._asked, self._queries_BD = self._asked[short], self._queries_BD[short]
             self._k *= 4
             self._find()
         return answers
+
+
+def _nothing_more(n_rows: int, n_short: int) -> None:
+    """Only the first search of a batch says whether it was wide enough."""

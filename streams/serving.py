@@ -9,12 +9,14 @@ from encoders.bundle import Bundle, read_bundle
 from encoders.errors import BundleError
 from encoders.protocols import FloatArray
 from encoders.records import BundleReference
-from encoders.vocabulary import Vocabulary
+from encoders.vocabulary import PADDING_ITEM, Vocabulary
 from encoders.window import WindowRule
 from index.build import load_index
 from index.errors import VectorIndexError
-from index.protocol import VectorIndex
+from index.overlay import Overlay
+from index.protocol import ItemSearch, VectorIndex
 from streams.session import FINGERPRINT_MASK
+from streams.strategy import Width
 
 _REMEMBERED_IDS = 100_000
 _WARM_UP_ROWS = 32
@@ -46,8 +48,10 @@ class ServingModel:
         """32-bit fingerprint of each item number. Shape: ``(n_items + 1,)``."""
         self.item_ids = _ItemIds(bundle.vocabulary)
         """The id of each item number."""
-        self._masked: frozenset[int] = frozenset()
-        self._mask = np.zeros(len(hashes), dtype=np.bool_)
+        self.width = Width()
+        """How many candidates are fetched for a list."""
+        self._without: frozenset[int] = frozenset()
+        self._rest: ItemSearch = index
 
     @classmethod
     def load(cls, reference: BundleReference, rule: WindowRule) -> ServingModel:
@@ -61,16 +65,18 @@ class ServingModel:
         warm_up(model)
         return model
 
-    def item_mask(self, identities: frozenset[int]) -> npt.NDArray[np.bool_]:
-        """Which item numbers stand for one of the given item hashes. Shape: ``(n_items + 1,)``.
+    def index_without(self, identities: frozenset[int]) -> ItemSearch:
+        """The index without the items that have one of the given hashes.
 
         Asked again with the same object it answers at once.
         """
-        if identities is not self._masked:
-            self._mask = np.zeros(len(self.fingerprints), dtype=np.bool_)
-            self._mask[self.bundle.vocabulary.item_numbers(identities)] = True
-            self._masked = identities
-        return self._mask
+        if identities is not self._without:
+            removed = np.zeros(len(self.fingerprints), dtype=np.bool_)
+            removed[self.bundle.vocabulary.item_numbers(identities)] = True
+            removed[PADDING_ITEM] = False
+            self._rest = Overlay(self.index, removed) if removed.any() else self.index
+            self._without = identities
+        return self._rest
 
 
 class _ItemIds(dict[int, str]):

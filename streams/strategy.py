@@ -11,6 +11,30 @@ import numpy as np
 import numpy.typing as npt
 
 IntArray = npt.NDArray[np.int64]
+_MARGIN = 6
+_MOST_SHORT, _FEWEST_SHORT = 0.03, 0.01
+"""Between these shares of rows that filters leave short the first search is as wide as it should be."""
+
+
+class Width:
+    """How many candidates to fetch at first, for each list of ``n``: learned from how many lists come out short.
+
+    A wider search costs every row a little, a row searched again costs much. What is listed does not depend on it.
+    """
+
+    def __init__(self) -> None:
+        self._per_item = 2.0
+
+    def candidates(self, top_n: int) -> int:
+        """How many candidates to fetch."""
+        return round(self._per_item * top_n) + _MARGIN
+
+    def learn(self, n_rows: int, n_short: int) -> None:
+        """Take in how a batch came out."""
+        if n_short > _MOST_SHORT * n_rows:
+            self._per_item = min(1.1 * self._per_item, 16.0)
+        elif n_short < _FEWEST_SHORT * n_rows:
+            self._per_item = max(0.98 * self._per_item, 1.0)
 
 
 def seen_mask(
@@ -30,13 +54,15 @@ def seen_mask(
         - candidates_BK: ``(B, K)``
         - Output: ``(B, K)``
     """
-    mask = np.zeros(candidates_BK.shape, dtype=np.bool_)
-    same = np.empty_like(mask)
-    for items_B1 in _fingerprints(windows).T[:, :, None]:
-        mask |= np.equal(candidates_BK, items_B1, out=same)
-    for row in [row for row, fingerprints in enumerate(seen) if fingerprints]:
-        mask[row] |= [*map(seen[row].__contains__, candidates_BK[row].tolist())]
-    return mask
+    candidates_KB = np.ascontiguousarray(candidates_BK.T)  # so that the long axis is the inner one
+    mask_KB = np.zeros(candidates_KB.shape, dtype=np.bool_)
+    same_KB = np.empty_like(mask_KB)
+    for items_B in np.ascontiguousarray(_fingerprints(windows).T):
+        mask_KB |= np.equal(candidates_KB, items_B, out=same_KB)
+    for row, (fingerprints, candidates) in enumerate(zip(seen, candidates_BK.tolist(), strict=True)):
+        if fingerprints and not fingerprints.isdisjoint(candidates):
+            mask_KB[:, row] |= [*map(fingerprints.__contains__, candidates)]
+    return mask_KB.T
 
 
 def _fingerprints(windows: Sequence[bytes]) -> npt.NDArray[np.uint32]:

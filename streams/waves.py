@@ -1,7 +1,8 @@
 """Brings the encoder states of a whole batch up to date, in waves.
 
-Wave ``i`` holds the ``i``-th change of every session of the batch, so that each wave is one call of the
-encoder, and events of one user are applied one after the other.
+Whole windows depend on nothing that comes before, so all of them are encoded at once. Wave ``i`` then holds the
+``i``-th step of every session of the batch: each wave is one call of the encoder, and events of one user are
+applied one after the other.
 
 Shape letters: ``M`` states of a batch, ``S`` state size, ``D`` embedding dimension, ``W`` sessions of a wave,
 ``T`` window length.
@@ -35,7 +36,8 @@ class Waves:
         self._blank: list[int] = []
         self._given: list[int] = []
         self._given_states: list[bytes] = []
-        self._encoded: list[tuple[list[int], list[Window]]] = []
+        self._encoded: list[int] = []
+        self._windows: list[Window] = []
         self._stepped: list[tuple[list[int], list[int]]] = []
         self._items: list[list[bytes]] = []
         self.states: FloatArray
@@ -58,17 +60,10 @@ class Waves:
         self._blank.append(self._size)
         return self._take()
 
-    def encode(self, window: Window, depth: int) -> int:
-        """The place of the state of a whole window.
-
-        Args:
-            window: As it is now; the caller may let further events in afterwards.
-            depth: How many changes of this session come before, in this batch.
-        """
-        self._reach(depth)
-        places, windows = self._encoded[depth]
-        places.append(self._size)
-        windows.append(window.copy())
+    def encode(self, window: Window) -> int:
+        """The place of the state of a whole window, as it is now; the caller may let further events in afterwards."""
+        self._encoded.append(self._size)
+        self._windows.append(window.copy())
         return self._take()
 
     def step(self, before: int, item: bytes, depth: int) -> int:
@@ -77,9 +72,11 @@ class Waves:
         Args:
             before: Place of the state before.
             item: 64-bit hash of the item, as the window stores it.
-            depth: How many changes of this session come before, in this batch.
+            depth: How many steps of this session come before, in this batch.
         """
-        self._reach(depth)
+        if depth == len(self._items):
+            self._stepped.append(([], []))
+            self._items.append([])
         places, befores = self._stepped[depth]
         places.append(self._size)
         befores.append(before)
@@ -89,12 +86,6 @@ class Waves:
     def _take(self) -> int:
         self._size += 1
         return self._size - 1
-
-    def _reach(self, depth: int) -> None:
-        if depth == len(self._items):
-            self._encoded.append(([], []))
-            self._stepped.append(([], []))
-            self._items.append([])
 
     def run(self) -> None:
         """Work out all states and their query vectors."""
@@ -111,12 +102,11 @@ class Waves:
             self.answers[self._given], self._has_vector[self._given] = True, False
         hashes = np.frombuffer(b"".join([item for wave in self._items for item in wave]), dtype="<u8")
         numbers, start = vocabulary.item_numbers(hashes), 0
-        for encoded, (places, befores) in zip(self._encoded, self._stepped, strict=True):
-            if encoded[0]:
-                self._encode(*encoded)
-            if places:
-                self._step(np.array(places), np.array(befores), numbers[start : start + len(places)])
-                start += len(places)
+        if self._encoded:
+            self._encode(self._encoded, self._windows)
+        for places, befores in self._stepped:
+            self._step(np.array(places), np.array(befores), numbers[start : start + len(places)])
+            start += len(places)
 
     def _encode(self, places: list[int], windows: list[Window]) -> None:
         encoder = self.model.bundle.encoder

@@ -12,6 +12,7 @@ import pytest
 from encoders.errors import BundleError
 from encoders.vocabulary import item_hash
 from index.build import KINDS
+from index.protocol import ItemSearch
 from streams.serving import ModelSlot, ServingModel
 from tests.bundles import DAMAGES, RULE, write_model
 
@@ -51,21 +52,26 @@ def test_fingerprints_are_the_low_half_of_each_items_hash(model: ServingModel) -
     assert model.fingerprints.shape == (41,)
 
 
-def test_item_mask_marks_the_known_items_alone(model: ServingModel) -> None:
-    mask = model.item_mask(frozenset({item_hash("7"), item_hash("unknown")}))
-    assert mask[model.bundle.vocabulary.item_number("7")]
-    assert mask[1:].sum() == 1
+def found(index: ItemSearch) -> set[int]:
+    """All items that the index has."""
+    numbers, _ = index.search(np.ones((1, 8), dtype=np.float32), 40)
+    return set(numbers[0].tolist()) - {0}
 
 
-def test_item_mask_follows_the_set_it_is_given(model: ServingModel) -> None:
-    assert not model.item_mask(frozenset())[1:].any()
-    assert model.item_mask(frozenset({item_hash("7")})).any()
-    assert not model.item_mask(frozenset())[1:].any()
+def test_an_item_that_is_withheld_is_not_searched_and_an_unknown_one_withholds_nothing(model: ServingModel) -> None:
+    number = model.bundle.vocabulary.item_number("7")
+    assert found(model.index_without(frozenset({item_hash("7"), item_hash("unknown")}))) == set(range(1, 41)) - {number}
+    assert model.index_without(frozenset({item_hash("unknown")})) is model.index
 
 
-def test_item_mask_of_the_same_set_is_not_computed_again(model: ServingModel) -> None:
+def test_what_is_withheld_follows_the_set_it_is_given(model: ServingModel) -> None:
+    for identities, n in ((frozenset[int](), 40), (frozenset({item_hash("7")}), 39), (frozenset[int](), 40)):
+        assert len(found(model.index_without(identities))) == n
+
+
+def test_the_same_set_is_not_worked_out_again(model: ServingModel) -> None:
     withheld = frozenset({item_hash("7")})
-    assert model.item_mask(withheld) is model.item_mask(withheld)
+    assert model.index_without(withheld) is model.index_without(withheld)
 
 
 def test_a_replaced_model_is_freed_without_the_garbage_collector(tmp_path: Path) -> None:

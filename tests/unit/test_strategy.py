@@ -7,7 +7,7 @@ import struct
 import numpy as np
 import pytest
 
-from streams.strategy import first_allowed, seen_mask
+from streams.strategy import Width, first_allowed, seen_mask
 
 NOTHING: frozenset[int] = frozenset()
 
@@ -61,3 +61,21 @@ def test_the_first_allowed_keep_their_order() -> None:
 def test_nothing_is_kept_of_nothing() -> None:
     rows, columns = first_allowed(np.zeros((0, 4), dtype=bool), 3)
     assert len(rows) == len(columns) == 0
+
+
+def test_the_first_search_widens_while_many_lists_come_out_short_and_narrows_while_few_do() -> None:
+    width = Width()
+    first = width.candidates(10)
+    assert first >= 10
+    for _ in range(20):
+        width.learn(100, 10)
+    wide = width.candidates(10)
+    assert first < wide
+    width.learn(100, 2)
+    assert width.candidates(10) == wide
+    for _ in range(500):
+        width.learn(100, 0)
+    assert 10 <= width.candidates(10) < first
+    for _ in range(500):
+        width.learn(100, 100)
+    assert width.candidates(10) <= 170

@@ -16,8 +16,8 @@ from streams.cli.bench.drain import Drained, drain, fill
 from streams.cli.bench.events import Load
 from streams.cli.bench.limit import LimitOptions, measure_limit
 from streams.cli.bench.stage import PARTITIONS, Ground, Stage
-from streams.search import _MARGIN
 from streams.settings import WorkerSettings
+from streams.strategy import Width
 
 CATALOGUE = "ml1m"
 LIMIT_EVENTS = 100_000
@@ -95,7 +95,7 @@ def _limit_options(ground: Ground, load: Load, ours: Drained, update: ModelUpdat
         bundle=str(bundle_path(update.uri)),
         batch=batch,
         wave=mean_wave([event.key for event in load.events], batch),
-        answers=2 * top_n + _MARGIN,
+        answers=Width().candidates(top_n),
         loaded_share=load.n_users / len(load),  # a session stays in the worker's memory once it was read
         n_events=LIMIT_EVENTS,
     )
