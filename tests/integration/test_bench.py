@@ -19,7 +19,7 @@ def bench(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
         [sys.executable, "-m", "streams.cli", "bench", *map(str, arguments)],
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=170,
         check=False,
         cwd=REPOSITORY,
         env={**os.environ, "OMP_NUM_THREADS": "1", "COLUMNS": "120"},
