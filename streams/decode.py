@@ -24,6 +24,9 @@ _CatalogueName = Annotated[str, msgspec.Meta(min_length=1, max_length=128, patte
 _Count = Annotated[int, msgspec.Meta(ge=0)]
 
 
+_SCHEMA = b"%d" % SCHEMA_VERSION
+
+
 class ConsumedRecord(Protocol):
     """The part of a Kafka record that streamrec reads; aiokafka's and kafka-python's both have it."""
 
@@ -145,14 +148,16 @@ def _decode_one(record: ConsumedRecord, limits: Limits, latest_ms: int) -> Inter
     value = record.value
     if not value:
         return DeadLetter(record, "empty", "the record has no value")
-    size, headers = len(value) + len(record.key or b""), record.headers
-    if headers:
-        size += sum([len(name) + len(held or b"") for name, held in headers])
+    size = len(value) + len(record.key or b"")
+    version: bytes | None = _SCHEMA
+    for name, held in record.headers or ():
+        size += len(name) + len(held or b"")
+        if name == "schema" and version == _SCHEMA:
+            version = held
     if size > limits.max_record_bytes:
         return DeadLetter(record, "too-large", f"{size} bytes, at most {limits.max_record_bytes} are read")
-    for name, version in headers or ():
-        if name == "schema" and version != b"%d" % SCHEMA_VERSION:
-            return DeadLetter(record, "schema", f"schema {(version or b'')[:20]!r} is not {SCHEMA_VERSION}")
+    if version != _SCHEMA:
+        return DeadLetter(record, "schema", f"schema {(version or b'')[:20]!r} is not {SCHEMA_VERSION}")
     try:
         interaction = read_interaction(value)
     except ValidationError as error:

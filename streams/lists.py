@@ -6,11 +6,15 @@ reads recommendations does so with `Recommendation`, and a test holds the two fi
 
 from __future__ import annotations
 
+from itertools import repeat
+from typing import NamedTuple
+
 import msgspec
 
 ANN, POPULARITY = "ann", "popularity"
 """Candidate sources: the model's nearest items, and what is popular where the model cannot answer."""
 
+_NO_REASONS: repeat[tuple[str, ...]] = repeat(())
 _encode = msgspec.json.Encoder().encode
 
 
@@ -23,8 +27,8 @@ class ListedItem(msgspec.Struct, gc=False):
     because: tuple[str, ...]
 
 
-class MadeList(msgspec.Struct, kw_only=True, omit_defaults=True, gc=False):
-    """The list for one event; fields as in `encoders.records.Recommendation`, in the same order."""
+class _WireList(msgspec.Struct, kw_only=True, omit_defaults=True, gc=False):
+    """Fields as in `encoders.records.Recommendation`, in the same order."""
 
     recommendation_id: str
     event_id: str
@@ -37,6 +41,43 @@ class MadeList(msgspec.Struct, kw_only=True, omit_defaults=True, gc=False):
     generated_at_ms: int
     items: list[ListedItem]
 
+
+class MadeList(NamedTuple):
+    """The list for one event.
+
+    Its items are kept as columns until they are written: a struct for each would be cold by then.
+    """
+
+    recommendation_id: str
+    event_id: str
+    user_id: str
+    source_partition: int
+    source_offset: int
+    model_version: str | None
+    generated_at_ms: int
+    item_ids: list[str]
+    scores: list[float]
+    sources: list[str]
+
+    @property
+    def items(self) -> list[ListedItem]:
+        """The items, best first."""
+        return list(map(ListedItem, self.item_ids, self.scores, self.sources, _NO_REASONS))
+
     def to_json(self) -> bytes:
         """The wire form."""
-        return _encode(self)
+        recommendation_id, event_id, user_id, partition, offset, version, made_ms, item_ids, scores, sources = self
+        return _encode(
+            _WireList(
+                recommendation_id=recommendation_id,
+                event_id=event_id,
+                user_id=user_id,
+                source_partition=partition,
+                source_offset=offset,
+                scenario="default",
+                variant="default",
+                model_version=version,
+                generated_at_ms=made_ms,
+                items=list(map(ListedItem, item_ids, scores, sources, _NO_REASONS)),
+            )
+        )

@@ -13,7 +13,6 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from datetime import timedelta
 from hashlib import blake2b
-from itertools import repeat
 from math import log2
 from typing import TYPE_CHECKING
 
@@ -23,7 +22,7 @@ from encoders.events import EVENT_TRAITS
 from encoders.vocabulary import item_hash
 from encoders.window import Entry, Step, WindowRule, extend
 from streams.decode import DeadLetter, Decoded, Event
-from streams.lists import POPULARITY, ListedItem, MadeList
+from streams.lists import POPULARITY, MadeList
 from streams.popularity import PopularItems
 from streams.search import Answer, Question, Search
 from streams.serving import ServingModel
@@ -204,18 +203,17 @@ class _Reading:
         for (event, turn, *_), answer in zip(self.questions, answers, strict=False):
             interaction = event.interaction
             turn.answer = answer
+            identity = source.recommendation_id(event.offset)
             lists.append(
                 MadeList(
-                    recommendation_id=source.recommendation_id(event.offset),
-                    event_id=interaction.event_id,
-                    user_id=interaction.user_id,
-                    source_partition=partition,
-                    source_offset=event.offset,
-                    scenario="default",
-                    variant="default",
-                    model_version=version,
-                    generated_at_ms=now_ms,
-                    items=list(map(ListedItem, *answer, repeat(()))),
+                    identity,
+                    interaction.event_id,
+                    interaction.user_id,
+                    partition,
+                    event.offset,
+                    version,
+                    now_ms,
+                    *answer,
                 )
             )
         packer = ListPacker(now_ms, version)

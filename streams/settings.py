@@ -211,7 +211,7 @@ class RedisSettings(Section):
 class WorkerSettings(Section):
     """What a worker does with a batch of events."""
 
-    max_batch: int = Field(default=256, ge=1)
+    max_batch: int = Field(default=512, ge=1)
     """Most events of one batch, over all partitions."""
     top_n: int = Field(default=10, ge=1, le=200)
     """Length of a list."""
@@ -229,7 +229,7 @@ class WorkerSettings(Section):
     """A longer record goes to the dead letters cut to this length."""
     dead_letter_patience: Duration = timedelta(seconds=10)
     """How long a dead letter that cannot be written may hold up its worker before it is given up."""
-    max_pending_bytes: int = Field(default=2_097_152, ge=1)
+    max_pending_bytes: int = Field(default=8_388_608, ge=1)
     """How much of each partition may wait to become durable before reading more of it pauses."""
     cached_sessions: int = Field(default=50_000, ge=0)
     """Sessions that a worker remembers for each partition, so that it need not read them again."""

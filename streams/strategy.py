@@ -59,9 +59,13 @@ def seen_mask(
     same_KB = np.empty_like(mask_KB)
     for items_B in np.ascontiguousarray(_fingerprints(windows).T):
         mask_KB |= np.equal(candidates_KB, items_B, out=same_KB)
+    rows, left = [], []
     for row, (fingerprints, candidates) in enumerate(zip(seen, candidates_BK.tolist(), strict=True)):
         if fingerprints and not fingerprints.isdisjoint(candidates):
-            mask_KB[:, row] |= [*map(fingerprints.__contains__, candidates)]
+            rows.append(row)
+            left.append([*map(fingerprints.__contains__, candidates)])
+    if rows:
+        mask_KB[:, rows] |= np.array(left).T
     return mask_KB.T
 
 

@@ -339,7 +339,7 @@ class BatchWorker:
             outgoing,
             dead,
             Counter(letter.reason for letter in decoded.dead),
-            Counter(made.items[0].source if made.items else "none" for made in outcome.lists),
+            Counter(made.sources[0] if made.sources else "none" for made in outcome.lists),
             sum(map(len, sessions.values())) + sum([len(record.value or b"") for record in (*outgoing, *dead)]),
         )
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from encoders.records import Recommendation
 from streams.decode import DeadLetter, Misplaced
-from streams.lists import ListedItem, MadeList
+from streams.lists import MadeList
 from streams.output import (
     OutgoingRecord,
     dead_letter_record,
@@ -37,20 +37,11 @@ made_lists = st.builds(
     user_id=names,
     source_partition=st.integers(0, 9),
     source_offset=st.integers(0, 2**62),
-    scenario=names,
-    variant=names,
     model_version=st.none() | names,
     generated_at_ms=st.integers(0, 2**62),
-    items=st.lists(
-        st.builds(
-            ListedItem,
-            names,
-            st.floats(allow_nan=False, allow_infinity=False),
-            names,
-            st.lists(names, max_size=2).map(tuple),
-        ),
-        max_size=3,
-    ),
+    item_ids=st.lists(names, min_size=2, max_size=2),
+    scores=st.lists(st.floats(allow_nan=False, allow_infinity=False), min_size=2, max_size=2),
+    sources=st.lists(names, min_size=2, max_size=2),
 )
 
 
@@ -61,10 +52,11 @@ def made(user_id: str = "u") -> MadeList:
         user_id=user_id,
         source_partition=0,
         source_offset=1,
-        scenario="default",
-        variant="default",
+        model_version=None,
         generated_at_ms=2,
-        items=[],
+        item_ids=[],
+        scores=[],
+        sources=[],
     )
 
 
