@@ -340,7 +340,9 @@ class BatchWorker:
             dead,
             Counter(letter.reason for letter in decoded.dead),
             Counter(made.sources[0] if made.sources else "none" for made in outcome.lists),
-            sum(map(len, sessions.values())) + sum([len(record.value or b"") for record in (*outgoing, *dead)]),
+            sum(map(len, sessions.values()))
+            + sum(map(len, changed.values()))
+            + sum([len(record.value or b"") for record in (*outgoing, *dead)]),
         )
 
     def _advance(self, computed: Computed, outcome: Outcome) -> None:

@@ -631,6 +631,17 @@ async def test_all_that_waits_counts_as_bytes_dead_letters_too(n_records: int, b
     assert computed.size_bytes >= 1000 * n_records
 
 
+async def test_all_that_waits_counts_as_bytes_sessions_what_was_seen_and_lists_too(store: FaultyStore) -> None:
+    rules = WorkerRules(TOPICS, "cluster", 1, Rules(window=WindowRule(max_len=2)))
+    bench = Bench(rules, store, Serving(model(max_len=2)))
+    await bench.acquire()
+    (computed,) = await ahead(bench, batch(records([click(item=str(n)) for n in range(1, 40)])))
+    changes = computed.changes
+    assert changes.seen
+    written = [*changes.sessions.values(), *changes.seen.values(), *(sent.value or b"" for sent in computed.outgoing)]
+    assert computed.size_bytes == sum(map(len, written))
+
+
 async def test_batches_delivered_together_are_what_they_are_one_by_one(store: FaultyStore) -> None:
     """Sessions, what was seen, counts, figures and lists; what two batches change is written once."""
     rules = WorkerRules(TOPICS, "cluster", 1, Rules(window=WindowRule(max_len=3)))
