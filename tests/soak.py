@@ -11,6 +11,7 @@ import json
 import os
 import sys
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, redirect_stdout
 from dataclasses import asdict
@@ -45,7 +46,7 @@ def main() -> int:
     args = parser.parse_args()
 
     def say(line: str) -> None:
-        print(line, file=sys.stderr, flush=True)
+        print(time.strftime("%H:%M:%S"), line, file=sys.stderr, flush=True)
 
     with tempfile.TemporaryDirectory(prefix="streamrec-soak-") as directory, servers() as (broker, redis_server):
         kafka = soon_noticed(unique_names(broker))

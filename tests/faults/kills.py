@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
-from itertools import count
+from itertools import count, takewhile
 from random import Random
+from threading import Event, Thread
 
 from encoders.records import BundleReference, Interaction
+from streams.errors import DependencyError
+from streams.settings import KafkaSettings
 from tests.exactness import Outcome, examine
-from tests.processes import PATIENCE_S, START_MS, Deployment, applied, publishing, until
+from tests.processes import PATIENCE_S, START_MS, Deployment, applied, publish_interactions, read_topic, until
 
 RATE = 150.0
 """Events a second; while nobody owns a partition they pile up, so that what follows comes in whole batches."""
@@ -51,13 +55,11 @@ def summarize(outcome: Outcome, kills: int, seconds: float) -> Summary:
     )
 
 
-def endless_clicks(seed: int, users: int = 200, items: int = 60) -> Callable[[], Interaction]:
+def endless_clicks(seed: int, users: int = 200, items: int = 60) -> Iterator[Interaction]:
     """Clicks without an end, one second after the other, every event id once."""
-    random, numbers = Random(seed), count()
-
-    def click() -> Interaction:
-        number = next(numbers)
-        return Interaction(
+    random = Random(seed)
+    for number in count():
+        yield Interaction(
             event_id=f"{seed}-{number}",
             user_id=f"user-{random.randrange(users)}",
             item_id=str(1 + random.randrange(items)),
@@ -65,7 +67,26 @@ def endless_clicks(seed: int, users: int = 200, items: int = 60) -> Callable[[],
             timestamp_ms=START_MS + 1000 * number,
         )
 
-    return click
+
+@contextmanager
+def flowing(kafka: KafkaSettings, events: Iterator[Interaction], progress: Callable[[str], None]) -> Iterator[None]:
+    """Publish events for as long as the body runs, with a new producer where one has failed: the log is the truth."""
+    over = Event()
+
+    def run() -> None:
+        while not over.is_set():
+            try:
+                publish_interactions(kafka, takewhile(lambda _: not over.is_set(), events), RATE)
+            except DependencyError as error:
+                progress(f"a new producer goes on: {error}")
+
+    thread = Thread(target=run, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
 
 
 def play(
@@ -95,10 +116,10 @@ def play(
     for worker in workers:
         worker.wait_ready()
     last = 0
-    with publishing(deployment.kafka, iter(endless_clicks(seed), None), RATE):
+    with flowing(deployment.kafka, endless_clicks(seed), progress):
         for number in range(1, kills + 1):
             wanted = last + random.randrange(1, MOST_BETWEEN)
-            last = until(lambda: _reached(deployment, wanted), f"{wanted} events are applied", 2 * PATIENCE_S)  # noqa: B023  # called at once
+            last = _wait_applied(deployment, wanted)
             time.sleep(random.random() / 4)
             victim = workers.pop(random.randrange(len(workers)))
             victim.kill()
@@ -110,7 +131,17 @@ def play(
     return summarize(outcome, kills, time.monotonic() - began), outcome.problems
 
 
-def _reached(deployment: Deployment, wanted: int) -> int:
-    """How many events are applied, once they are as many as wanted; 0 before."""
-    n_applied = sum(applied(deployment.settings).values())
-    return n_applied if n_applied >= wanted else 0
+def _wait_applied(deployment: Deployment, wanted: int) -> int:
+    """Wait until so many events are applied, and say how many are.
+
+    Raises:
+        TimeoutError: Saying how far the log goes, so that one sees who stands still.
+    """
+    try:
+        until(lambda: sum(applied(deployment.settings).values()) >= wanted, f"{wanted} are applied", 5 * PATIENCE_S)
+    except TimeoutError as error:
+        published = len(read_topic(deployment.kafka, deployment.kafka.topics.interactions))
+        raise TimeoutError(
+            f"{error}; {published} are published, and applied are {applied(deployment.settings)}"
+        ) from error
+    return sum(applied(deployment.settings).values())
