@@ -13,7 +13,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
-from itertools import takewhile
+from itertools import count, takewhile
 from pathlib import Path
 from random import Random
 from threading import Event, Thread
@@ -223,6 +223,7 @@ class Deployment:
         self.settings = Settings(**{"kafka": kafka, "redis": redis, "model": model, **sections})
         self.directory = directory
         self.workers: list[WorkerProcess] = []
+        self._numbers = count()
 
     def __enter__(self) -> Self:
         return self
@@ -246,7 +247,7 @@ class Deployment:
             command: See `WorkerProcess`.
             environment: Variables for it alone.
         """
-        log = self.directory / f"worker-{len(self.workers)}.log"
+        log = self.directory / f"worker-{next(self._numbers)}.log"
         self.workers.append(WorkerProcess(self.config(), log, command, environment))
         return self.workers[-1].start()
 
