@@ -41,8 +41,9 @@ from streams.web import Condition, WebServer
 from streams.worker import BatchWorker, Computed, Handled, RecordBatch, WorkerRules
 
 logger = logging.getLogger(__name__)
-BUFFERED_FETCHES = 4
-"""Fetches that wait for the agent; a full buffer holds up fetching."""
+BUFFERED_FETCHES = 1
+"""Fetches that wait for the agent; a full buffer holds up fetching. More than one would be small ones that wait, while
+what arrives meanwhile could have come with them in one."""
 
 PRODUCE_BATCH_BYTES = 900_000
 """Most bytes of one batch of lists; somewhat less than brokers take by default."""

@@ -203,19 +203,8 @@ class _Reading:
         for (event, turn, *_), answer in zip(self.questions, answers, strict=False):
             interaction = event.interaction
             turn.answer = answer
-            identity = source.recommendation_id(event.offset)
-            lists.append(
-                MadeList(
-                    identity,
-                    interaction.event_id,
-                    interaction.user_id,
-                    partition,
-                    event.offset,
-                    version,
-                    now_ms,
-                    *answer,
-                )
-            )
+            head = (source.recommendation_id(event.offset), interaction.event_id, interaction.user_id)
+            lists.append(MadeList(*head, partition, event.offset, version, now_ms, *answer))
         packer = ListPacker(now_ms, version)
         for turn in self.turns.values():
             turn.session.packed_latest = packer.pack(*turn.answer)
