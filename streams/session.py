@@ -20,7 +20,7 @@ user's past and changes only when the window restarts.
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from hashlib import blake2b
@@ -109,10 +109,19 @@ class Session:
         """
         return _read_whole(self.packed_latest, _Reader.latest)
 
-    def see(self, left: Iterable[int], limit: int) -> None:
-        """Remember items that have left the window, oldest first; no more than ``limit`` are remembered."""
-        self.seen = with_seen(self.seen, left, limit)
-        self.seen_items = None
+    def see(self, left: Sequence[int], limit: int) -> None:
+        """Remember items that have left the window, oldest first; no more than ``limit`` are remembered.
+
+        Items that are all new, the ordinary case, cost no walk over those that are remembered already.
+        """
+        fingerprints = [identity & FINGERPRINT_MASK for identity in left]
+        known, new = self.seen_set(), frozenset(fingerprints)
+        if len(new) < len(fingerprints) or not known.isdisjoint(new) or len(new) > limit:
+            self.seen, self.seen_items = with_seen(self.seen, left, limit), None
+            return
+        seen = self.seen + struct.pack(f"<{len(fingerprints)}I", *fingerprints)
+        surplus = max(0, len(seen) - _FINGERPRINT_BYTES * limit)
+        self.seen, self.seen_items = seen[surplus:], (known | new).difference(fingerprints_of(seen[:surplus]))
 
     def seen_set(self) -> frozenset[int]:
         """`seen` as numbers; worked out once for this session and its successors, until it changes."""

@@ -79,3 +79,18 @@ def test_a_memory_holds_the_newest_distinct_values_newest_last(values: list[int]
         memory = with_seen(memory, [value], limit)
     newest = list(dict.fromkeys(reversed(values)))[:limit]
     assert fingerprints_of(memory) == newest[::-1]
+
+
+@given(st.lists(st.lists(st.integers(0, 30), max_size=5), max_size=20), st.integers(0, 12))
+def test_a_session_remembers_what_left_its_window_like_a_memory_of_distinct_values(
+    departures: list[list[int]], limit: int
+) -> None:
+    session, plain = Session(), b""
+    for left in departures:
+        session, before = session.successor(), session
+        kept = before.seen, before.seen_set()
+        session.see(left, limit)
+        plain = with_seen(plain, left, limit)
+        assert session.seen == plain
+        assert session.seen_set() == set(fingerprints_of(plain))
+        assert (before.seen, before.seen_set()) == kept

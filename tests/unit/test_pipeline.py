@@ -321,7 +321,7 @@ def test_a_list_is_full_where_most_of_a_large_catalogue_is_seen() -> None:
     large = model("large", item_ids)
     first = best_of(large, ["i0"], 1180)
     session = run([click(item="i0")], Serving(large)).sessions
-    session[U].see(map(item_hash, first[:600]), limit=600)
+    session[U].see([item_hash(i) for i in first[:600]], limit=600)
     gone = frozenset(item_hash(i) for i in first[600:1170])
     made, fresh = run(
         [click(item=None), click("v", "i1", "v")], Serving(large, unavailable=gone), session, start=1
