@@ -95,7 +95,7 @@ class Search:
             learn(len(short), int(short.sum()))
             learn = _nothing_more
             self._asked, self._queries_BD = self._asked[short], self._queries_BD[short]
-            self._k *= 4
+            self._k *= 3
             self._find()
         return answers
 

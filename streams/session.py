@@ -22,7 +22,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from functools import cache
+from functools import cache, lru_cache
 from hashlib import blake2b
 from struct import Struct
 from typing import NamedTuple, TypeVar
@@ -41,6 +41,8 @@ NO_LIST = b"\xff"
 _HEADER = Struct("<BqHBBI")
 _LATEST = Struct("<Bq")
 FINGERPRINT_MASK = 0xFFFFFFFF
+_REMEMBERED_TEXTS = 64
+"""Keys of states and versions of models are few."""
 _HASH_BYTES, _FINGERPRINT_BYTES = 8, 4
 
 
@@ -238,6 +240,7 @@ def _columns(n: int) -> Struct:
     return Struct(f"<{n}f{n}s{n}H")
 
 
+@lru_cache(_REMEMBERED_TEXTS)
 def _text(text: str) -> bytes:
     encoded = text.encode()
     return len(encoded).to_bytes(1, "little") + encoded
@@ -277,9 +280,28 @@ def unpack(blob: bytes, seen: bytes | None = None) -> Session:
         Window(blob[_HEADER.size : times], blob[times:types], blob[types:recent]),
         seen or b"",
         blob[recent:states],
-        _read_whole(blob[states:latest], lambda reader: reader.states(n_states)) if n_states else {},
+        _states(blob[states:latest], n_states),
         blob[latest:],
     )
+
+
+def _states(part: bytes, n: int) -> dict[str, bytes]:
+    """What `pack` wrote of the encoder states."""
+    if not n and not part:
+        return {}
+    if n == 1 and part and len(part) > part[0] + 2:  # the ordinary case
+        start = part[0] + 3
+        if len(part) - start == 4 * int.from_bytes(part[start - 2 : start], "little"):
+            return {_key(part[1 : start - 2]): part[start:]}
+    return _read_whole(part, lambda reader: reader.states(n))
+
+
+@lru_cache(_REMEMBERED_TEXTS)
+def _key(text: bytes) -> str:
+    try:
+        return text.decode()
+    except UnicodeDecodeError as error:
+        raise StateFormatError(f"session is damaged: {error}") from error
 
 
 def applied_offset_of(blob: bytes) -> int:

@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 IntArray = npt.NDArray[np.int64]
 _MARGIN = 6
-_MOST_SHORT, _FEWEST_SHORT = 0.03, 0.01
+_MOST_SHORT, _FEWEST_SHORT = 0.08, 0.04
 """Between these shares of rows that filters leave short the first search is as wide as it should be."""
 
 

@@ -68,10 +68,10 @@ def test_the_first_search_widens_while_many_lists_come_out_short_and_narrows_whi
     first = width.candidates(10)
     assert first >= 10
     for _ in range(20):
-        width.learn(100, 10)
+        width.learn(100, 20)
     wide = width.candidates(10)
     assert first < wide
-    width.learn(100, 2)
+    width.learn(100, 5)
     assert width.candidates(10) == wide
     for _ in range(500):
         width.learn(100, 0)
