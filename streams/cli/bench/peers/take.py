@@ -1,8 +1,9 @@
 """Stock Faust once more, in batches: `Stream.take` hands events to the worker's own vectorised pipeline.
 
 What the worker does apart from its transport is the same: `BatchWorker` decodes, loads sessions, steps the
-encoder, searches, produces whole record batches and stores the state with one script for each partition. So the
-difference between the two is what Faust's way from the broker to the agent costs.
+encoder, searches, produces whole record batches and stores the state with one script for each partition. The
+difference between the two is what Faust's way from the broker to the agent costs, and that a batch here waits until
+the one before it is durable.
 """
 
 from __future__ import annotations
