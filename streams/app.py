@@ -20,6 +20,7 @@ from mode import Service
 from redis.exceptions import RedisError
 
 from encoders.records import ModelUpdate
+from streams.batches import Computed, Handled, RecordBatch
 from streams.broadcast import BroadcastReader
 from streams.decode import Limits
 from streams.errors import StreamsError
@@ -38,7 +39,7 @@ from streams.store import RedisStore
 from streams.transport import BatchApp, BatchSchema, Consumer
 from streams.trending import PopularityBoard
 from streams.web import Condition, WebServer
-from streams.worker import BatchWorker, Computed, Handled, RecordBatch, WorkerRules
+from streams.worker import BatchWorker, WorkerRules
 
 logger = logging.getLogger(__name__)
 BUFFERED_FETCHES = 1

@@ -14,8 +14,8 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from streams.batches import Computed, Handled, OwnedPartition, together
 from streams.errors import StreamsError
-from streams.worker import Computed, Handled, OwnedPartition, together
 
 logger = logging.getLogger(__name__)
 _LONGEST_PAUSE_S = 30.0

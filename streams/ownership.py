@@ -11,10 +11,11 @@ from faust.types import TP
 from mode import Service
 from redis.exceptions import RedisError, ResponseError
 
+from streams.batches import OwnedPartition
 from streams.errors import OvertakenError, StateMismatchError, StreamsError
 from streams.store import LogBounds
 from streams.transport import Consumer
-from streams.worker import BatchWorker, OwnedPartition
+from streams.worker import BatchWorker
 
 logger = logging.getLogger(__name__)
 _LONGEST_PAUSE_S = 2.0

@@ -21,8 +21,8 @@ import faust
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP, ConsumerMessage
 
+from streams.batches import RecordBatch
 from streams.store import LogBounds
-from streams.worker import RecordBatch
 
 _TAIL_PATIENCE_S = 1.0
 """How long the tail of a log may take to arrive; a tail that transactions left empty never does."""

@@ -10,16 +10,16 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections import Counter, OrderedDict
+from collections import Counter
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from enum import Enum
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, TypeVar
 
 from aiokafka.errors import KafkaError, MessageSizeTooLargeError
 from redis.exceptions import RedisError
 
-from streams.decode import ConsumedRecord, Decoded, Limits, decode
+from streams.batches import Computed, Handled, OwnedPartition, RecordBatch, Remembered
+from streams.decode import Decoded, Limits, decode
 from streams.errors import OvertakenError, StateMismatchError
 from streams.metrics import WorkerMetrics
 from streams.output import (
@@ -33,9 +33,9 @@ from streams.output import (
 )
 from streams.pipeline import Batch, Outcome, Rules, Serving, Source, process
 from streams.popularity import log2_add
-from streams.session import Session, SessionKey, applied_offset_of, pack, unpack
+from streams.session import Session, SessionKey, applied_offset_of, pack
 from streams.settings import TopicNames
-from streams.store import Applied, Changes, LogBounds, Ownership, SessionStore
+from streams.store import Applied, Changes, LogBounds, SessionStore
 
 logger = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -43,107 +43,8 @@ _LONGEST_PAUSE_S = 2.0
 _DEAD_LETTER_PAUSE_S = 0.5
 
 
-class RecordBatch(NamedTuple):
-    """Consecutive records of one partition: all that a reader of offsets ``start`` to ``end`` gets to see.
-
-    Offsets that compaction or aborted transactions left out simply have no record.
-    """
-
-    partition: int
-    start: int
-    end: int
-    """Offset after the last one that this batch covers."""
-    records: Sequence[ConsumedRecord]
-
-
-class Handled(Enum):
-    """What became of a batch."""
-
-    DONE = "done"
-    """State and lists are durable up to the batch's end."""
-    STALE = "stale"
-    """The batch is of a partition that is not owned, or was applied already; it was dropped."""
-    GAP = "gap"
-    """Records before the batch are missing: the caller seeks to the partition's position."""
-    LOST = "lost"
-    """The partition may have another owner: it was released, and is to be acquired anew."""
-
-
 class RevokedError(Exception):
     """The partition was released while its batch waited for a dependency."""
-
-
-class Remembered(NamedTuple):
-    """A session as it is kept in memory: in its stored form, one block, which the collector need not look into."""
-
-    packed: bytes
-    seen: bytes
-    seen_items: frozenset[int] | None
-
-    def session(self) -> Session:
-        """The session itself."""
-        session = unpack(self.packed, self.seen)
-        session.seen_items = self.seen_items
-        return session
-
-
-@dataclass(slots=True)
-class OwnedPartition:
-    """A partition that this worker may write, and what it remembers of its state."""
-
-    ownership: Ownership
-    position: int
-    """Offset after the last event that is durable."""
-    computed: int
-    """Offset after the last event that is worked out; what lies between is on its way."""
-    popularity: dict[tuple[str, str], float]
-    """As of `computed`."""
-    sessions: OrderedDict[SessionKey, Remembered] = field(default_factory=OrderedDict)
-    """Sessions as of `computed`, least recently used first."""
-
-
-@dataclass(frozen=True, slots=True)
-class Computed:
-    """A batch, or several one after the other, that was worked out and is to be made durable.
-
-    Holds bytes and figures only: what waits for its turn in memory is as small as it can be.
-    """
-
-    partition: int
-    owned: OwnedPartition
-    changes: Changes
-    outgoing: list[OutgoingRecord]
-    """Lists and forwarded records that have not been sent before."""
-    dead_letters: list[OutgoingRecord]
-    dead_by_reason: Counter[str]
-    lists_by_source: Counter[str]
-    size_bytes: int
-    """Roughly what this holds in memory."""
-
-
-def together(batches: Sequence[Computed]) -> Computed:
-    """Several batches of one partition, one following the other, as one: what they change twice is written once."""
-    if len(batches) == 1:
-        return batches[0]
-    first, changes = batches[0], [batch.changes for batch in batches]
-    return Computed(
-        first.partition,
-        first.owned,
-        Changes(
-            changes[0].start,
-            changes[-1].end,
-            {key: packed for each in changes for key, packed in each.sessions.items()},
-            {key: count for each in changes for key, count in each.popularity.items()},
-            {name: sum(each.counters[name] for each in changes) for name in changes[0].counters},
-            {key: seen for each in changes for key, seen in each.seen.items()},
-            list({key: None for each in changes for key in each.unchanged_seen}),
-        ),
-        [record for batch in batches for record in batch.outgoing],
-        [record for batch in batches for record in batch.dead_letters],
-        sum((batch.dead_by_reason for batch in batches), Counter()),
-        sum((batch.lists_by_source for batch in batches), Counter()),
-        sum(batch.size_bytes for batch in batches),
-    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,6 +22,7 @@ from encoders.records import DEFAULT_CATALOGUE, Interaction
 from encoders.vocabulary import Vocabulary
 from encoders.window import WindowRule
 from index.flat import FlatIndex
+from streams.batches import RecordBatch
 from streams.decode import Decoded, Event
 from streams.metrics import WorkerMetrics
 from streams.output import OutgoingRecord
@@ -30,7 +31,7 @@ from streams.routing import partition_of
 from streams.serving import ServingModel
 from streams.settings import TopicNames
 from streams.store import LogBounds, MemoryStore, SessionStore
-from streams.worker import BatchWorker, RecordBatch, WorkerRules
+from streams.worker import BatchWorker, WorkerRules
 
 NOW_MS = 1_700_000_000_000
 TOPIC = "interactions"

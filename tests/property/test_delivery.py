@@ -22,6 +22,7 @@ import pytest
 from redis.exceptions import ConnectionError as RedisConnectionError
 
 from encoders.window import WindowRule
+from streams.batches import Computed, Handled, RecordBatch
 from streams.decode import Limits, decode
 from streams.errors import OvertakenError, StreamsError
 from streams.fold import differences, fold
@@ -31,7 +32,7 @@ from streams.pipeline import Rules, Serving, Source
 from streams.session import SessionKey, unpack
 from streams.settings import TopicNames
 from streams.store import Applied, Changes, LogBounds, MemoryStore, Ownership, StoredSession
-from streams.worker import Computed, Handled, RecordBatch, WorkerRules
+from streams.worker import WorkerRules
 from tests.inmemory import NOW_MS, Bench, Fault, MemoryProducer, Record, batch, click, model, record, users_of
 
 CRASH_POINTS = 1000

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from encoders.events import EventType
 from encoders.window import WindowRule
+from streams.batches import Handled
 from streams.decode import Limits
 from streams.fold import differences, fold
 from streams.output import OutgoingRecord
@@ -22,7 +23,7 @@ from streams.popularity import most_popular
 from streams.session import Session, SessionKey, unpack
 from streams.settings import TopicNames
 from streams.store import Applied, Changes, MemoryStore
-from streams.worker import Handled, WorkerRules
+from streams.worker import WorkerRules
 from tests.inmemory import NOW_MS, Bench, Fault, Record, batch, click, model, record
 
 RULES = Rules(window=WindowRule(max_len=5, session_gap_s=40), max_seen=6, recent_events=3)

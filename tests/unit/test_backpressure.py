@@ -9,10 +9,10 @@ import pytest
 from faust.types import TP
 
 from streams.app import StreamWorker, WorkerConfig
+from streams.batches import Computed, Handled
 from streams.preflight import Place
 from streams.settings import KafkaSettings, ModelSettings, RedisSettings, WebSettings, WorkerSettings
 from streams.store import LogBounds, MemoryStore
-from streams.worker import Computed, Handled
 from tests.inmemory import TOPIC, Fault, MemoryProducer, batch, click, record, users_of
 
 (USER,) = users_of(0, 2, 1)

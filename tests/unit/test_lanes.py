@@ -8,11 +8,12 @@ from collections import defaultdict
 
 import pytest
 
+from streams.batches import Computed, Handled
 from streams.errors import StateMismatchError, StreamsError
 from streams.lanes import Lanes
 from streams.settings import TopicNames
 from streams.store import LogBounds
-from streams.worker import Computed, Handled, WorkerRules
+from streams.worker import WorkerRules
 from tests.inmemory import Bench, batch, click, record, users_of
 
 N_PARTITIONS = 2

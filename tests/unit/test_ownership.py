@@ -12,12 +12,13 @@ from faust.types import TP
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import ResponseError
 
+from streams.batches import Handled
 from streams.errors import StateMismatchError, StreamsError
 from streams.ownership import PartitionKeeper
 from streams.settings import TopicNames
 from streams.store import LogBounds, MemoryStore, Ownership
 from streams.transport import Consumer
-from streams.worker import Handled, WorkerRules
+from streams.worker import WorkerRules
 from tests.inmemory import TOPIC, Bench, batch, click, record, users_of
 
 ALL = [TP(TOPIC, partition) for partition in range(3)]

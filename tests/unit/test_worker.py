@@ -14,13 +14,14 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 
 from encoders.vocabulary import item_hash
 from encoders.window import WindowRule
+from streams.batches import Computed, Handled, RecordBatch, together
 from streams.errors import OvertakenError, StateFormatError, StateMismatchError
 from streams.output import OutgoingRecord
 from streams.pipeline import Rules, Serving
 from streams.session import Session, SessionKey, pack, unpack
 from streams.settings import TopicNames
 from streams.store import Applied, Changes, LogBounds, MemoryStore, StoredSession
-from streams.worker import Computed, Handled, RecordBatch, WorkerRules, together
+from streams.worker import WorkerRules
 from tests.inmemory import Bench, Fault, Record, batch, click, model, record, records, users_of
 
 TOPICS = TopicNames()

@@ -21,6 +21,7 @@ import torch
 from encoders.bundle.manifest import MANIFEST_FILE, read_manifest
 from encoders.records import BundleReference
 from streams.app import PRODUCE_BATCH_BYTES
+from streams.batches import RecordBatch
 from streams.cli.bench.peers.naive import n_partitions, run_app, stock_app
 from streams.cli.bench.peers.options import PeerOptions, peer_options
 from streams.metrics import WorkerMetrics
@@ -29,7 +30,7 @@ from streams.pipeline import Rules, Serving
 from streams.serving import ServingModel
 from streams.settings import RedisSettings, TopicNames
 from streams.store import LogBounds, MemoryStore, RedisStore, SessionStore
-from streams.worker import BatchWorker, RecordBatch, WorkerRules
+from streams.worker import BatchWorker, WorkerRules
 
 CLUSTER = "bench"
 TAKE, WITHIN_S = 256, 0.05
