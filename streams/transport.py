@@ -12,6 +12,7 @@ partitions are paused, and the app seeks and resumes each one that it has acquir
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping
 from typing import Any, ClassVar, NamedTuple, cast
@@ -24,6 +25,7 @@ from faust.types import TP, ConsumerMessage
 from streams.batches import RecordBatch
 from streams.store import LogBounds
 
+logger = logging.getLogger(__name__)
 _TAIL_PATIENCE_S = 1.0
 """How long the tail of a log may take to arrive; a tail that transactions left empty never does."""
 
@@ -42,6 +44,44 @@ class Fetched(NamedTuple):
 
 _MAY_JOIN_S = 0.02
 """How often an app that waits to join looks whether it may."""
+
+
+_FRUITLESS_S = 0.5
+_FRUITFUL = 32
+"""Records; with fewer a fetch that leaves more behind was cut short."""
+_LONGEST_FETCH_WAIT_MS = 500
+
+
+class FetchWait:
+    """How long a broker may look for records before it answers a fetch; longer where it finds too few.
+
+    Tansu goes through the list of all batches of a partition at every fetch and gives up after this time, so
+    with a wait that was long enough at first it finds next to nothing once a log has become long.
+
+    Args:
+        wait_ms: To begin with.
+    """
+
+    def __init__(self, wait_ms: int) -> None:
+        self.wait_ms = wait_ms
+        self._fruitless_since_s: float | None = None
+
+    def after(self, n_records: int, n_left: int, now_s: float) -> bool:
+        """Take in how a fetch came out; True if the wait has become longer.
+
+        Args:
+            n_records: How many it had.
+            n_left: How many more the log is known to have.
+            now_s: The clock, in seconds.
+        """
+        if not n_left or n_records >= _FRUITFUL:
+            self._fruitless_since_s = None
+        elif self._fruitless_since_s is None:
+            self._fruitless_since_s = now_s
+        elif now_s - self._fruitless_since_s >= _FRUITLESS_S and self.wait_ms < _LONGEST_FETCH_WAIT_MS:
+            self.wait_ms, self._fruitless_since_s = min(2 * self.wait_ms, _LONGEST_FETCH_WAIT_MS), now_s
+            return True
+        return False
 
 
 class BatchSchema(faust.Schema[Any, Any]):
@@ -88,12 +128,13 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
         super().__post_init__()
         self._handed_over: dict[TP, int] = {}
         """Offset after the last record that was handed over, or that was sought; without one nothing is handed over."""
+        self._fetch_wait = FetchWait(cast(BatchApp, self.app).fetch_max_wait_ms)
 
     def _create_worker_consumer(self, transport: Any) -> aiokafka.AIOKafkaConsumer:
         consumer = super()._create_worker_consumer(transport)
         # Faust offers this with its own transactions only; aiokafka reads it when the consumer starts.
         consumer._isolation_level = "read_committed"
-        consumer._fetch_max_wait_ms = cast(BatchApp, self.app).fetch_max_wait_ms
+        consumer._fetch_max_wait_ms = self._fetch_wait.wait_ms
         return consumer
 
     async def fetch_batches(self, active: set[TP], timeout_s: float, max_records: int) -> Fetched:
@@ -105,17 +146,26 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
         fetched = await self._fetch_records(consumer, active, timeout_s, max_records)
         # No await since the records were taken, so positions belong to them, whatever was sought before.
         assignment = consumer._subscription.subscription.assignment
-        batches = []
+        batches, n_left = [], 0
         for tp in active & self._handed_over.keys():
             partition = driver.ensure_aiokafka_TP(tp)
             state = assignment and assignment.state_value(partition)
             if not state or not state.has_valid_position:
                 continue
+            n_left += max(0, (state.lso or 0) - state.position)
             records, start = fetched.get(partition, ()), self._handed_over[tp]
             # A position moves without records over what transactions leave behind: markers, and all that was aborted.
             if records or state.position != start:
                 self._handed_over[tp] = state.position
                 batches.append(RecordBatch(tp.partition, start, state.position, records))
+        n_records = sum(len(batch.records) for batch in batches)
+        if self._fetch_wait.after(n_records, n_left, consumer._loop.time()):
+            consumer._fetcher._fetch_max_wait_ms = self._fetch_wait.wait_ms
+            logger.warning(
+                "the broker finds few records where there are many; giving it %d ms for a fetch from now on (of"
+                " kafka.fetch_max_wait_ms = %d)",
+                self._fetch_wait.wait_ms, cast(BatchApp, self.app).fetch_max_wait_ms,
+            )  # fmt: skip
         return await self._without_torn(consumer, batches, next(iter(active)).topic)
 
     async def _without_torn(
