@@ -40,7 +40,7 @@ def sessions_at(settings: Settings, rules: Rules) -> dict[tuple[int, int], Sessi
                 into=state,
             )
             user = record.key.decode()
-            found[partition, record.offset] = state.sessions[SessionKey("default", user)].copy()
+            found[partition, record.offset] = state.sessions[SessionKey("default", user)].successor()
     return found
 
 
@@ -76,7 +76,7 @@ def _difference(made: Recommendation, session: Session, model: ServingModel, top
         return "the model answers a window that it does not know" if listed else None
     _, vectors = model.bundle.encoder.encode(window)
     scores = model.bundle.item_vectors @ vectors[0]
-    seen = set(session.fingerprints())
+    seen = session.seen_set() | {identity & FINGERPRINT_MASK for identity in session.window.item_hashes}
     ids = model.bundle.vocabulary.item_ids
     allowed = [n for n, item_id in enumerate(ids, 1) if item_hash(item_id) & FINGERPRINT_MASK not in seen]
     best = np.sort(scores[allowed])[::-1][:top_n]
