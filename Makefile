@@ -38,7 +38,7 @@ check: $(STAMP) ## Lint, formatting and types.
 test: $(STAMP) ## All tests: the pure ones first, then those on real servers.
 	$(BIN)/pytest tests/unit tests/contracts tests/property tests/integration tests/faults
 
-soak: $(STAMP) ## One hundred kills under load, in about 20 minutes, then everything is compared.
+soak: $(STAMP) ## One hundred kills under load, in about ten minutes; then everything is compared.
 	$(BIN)/python -m tests.soak $(ARGS)
 
 demo: $(STAMP) ## MovieLens through the whole pipeline, in about three minutes.
