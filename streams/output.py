@@ -110,6 +110,8 @@ async def _batches(
     open_batches: dict[tuple[str, int], tuple[BatchBuilder, list[OutgoingRecord]]] = {}
     for record in records:
         topic, key, value, headers, partition = record
+        if not isinstance(headers, list):  # aiokafka takes nothing else
+            headers = list(headers)
         if partition is None:
             partition = partition_of_key(key, n_partitions[topic])
         current = open_batches.get((topic, partition))

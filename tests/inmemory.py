@@ -136,6 +136,7 @@ class MemoryBatch:
         headers: Sequence[tuple[str, bytes | None]],
     ) -> object:
         """See `streams.output.BatchBuilder`."""
+        assert isinstance(headers, list), "aiokafka takes nothing else"
         if self._room == 0 or len(self.members) >= self._room:
             return None
         self.members.append((key, value, tuple(headers)))
