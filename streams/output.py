@@ -94,10 +94,8 @@ async def deliver_batched(producer: Producer, records: Sequence[OutgoingRecord])
     for members, answer in zip(sent, await asyncio.gather(*futures, return_exceptions=True), strict=True):
         if isinstance(answer, MessageSizeTooLargeError):
             failures += await deliver(producer, members)
-        elif isinstance(answer, asyncio.CancelledError):
-            failures += [Failure(record, KafkaError("the producer was stopped")) for record in members]
-        elif isinstance(answer, Exception):
-            failures += [Failure(record, answer) for record in members]
+        elif problem := _error_of(answer):
+            failures += [Failure(record, problem) for record in members]
     return failures
 
 
@@ -146,11 +144,17 @@ async def deliver(producer: Producer, records: Sequence[OutgoingRecord]) -> list
             sent.append(record)
             futures.append(future)
     for record, answer in zip(sent, await asyncio.gather(*futures, return_exceptions=True), strict=True):
-        if isinstance(answer, asyncio.CancelledError):
-            failures.append(Failure(record, KafkaError("the producer was stopped")))
-        elif isinstance(answer, Exception):
-            failures.append(Failure(record, answer))
+        if problem := _error_of(answer):
+            failures.append(Failure(record, problem))
     return failures
+
+
+def _error_of(answer: object) -> Exception | None:
+    """What went wrong, by what came in place of an acknowledgement."""
+    if isinstance(answer, asyncio.CancelledError):
+        stopped: Exception = KafkaError("the producer was stopped")
+        return stopped
+    return answer if isinstance(answer, Exception) else None
 
 
 def list_record(made: MadeList, topic: str) -> OutgoingRecord:

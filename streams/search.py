@@ -75,7 +75,7 @@ class Search:
     def answers(self) -> list[Answer]:
         """The best items that may be listed, for each question; fewer where the catalogue has no more."""
         answers = [Answer([], [], []) for _ in self._questions]
-        learn = self._model.width.learn
+        first_k = self._k
         while len(self._asked):
             asked = [self._questions[n] for n in self._asked.tolist()]
             allowed_BK = self._numbers_BK != PADDING_ITEM
@@ -92,13 +92,9 @@ class Search:
             if self._k == self._n_items:
                 break
             short = np.diff(ends, prepend=0) < self._top_n
-            learn(len(short), int(short.sum()))
-            learn = _nothing_more
+            if self._k == first_k:  # a wider one does not say whether the first was wide enough
+                self._model.width.learn(len(short), int(short.sum()))
             self._asked, self._queries_BD = self._asked[short], self._queries_BD[short]
             self._k *= 3
             self._find()
         return answers
-
-
-def _nothing_more(n_rows: int, n_short: int) -> None:
-    """Only the first search of a batch says whether it was wide enough."""
