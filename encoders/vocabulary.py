@@ -79,7 +79,7 @@ class Vocabulary:
         self.id_bytes = id_bytes
         self.id_offsets = id_offsets
         # What `item_id` slices: an element of a memoryview is ten times cheaper than one of an array.
-        self._id_text, self._id_places = id_bytes.tobytes(), np.ascontiguousarray(id_offsets).data
+        self.id_text, self._id_places = id_bytes.tobytes(), np.ascontiguousarray(id_offsets).data
         self.hashes_by_number = np.zeros(n_items + 1, dtype=np.uint64)
         self.hashes_by_number[numbers] = sorted_hashes
 
@@ -135,9 +135,9 @@ class Vocabulary:
         """
         if not 1 <= number <= self.n_items:
             raise VocabularyError(f"item number {number} is not in 1 … {self.n_items}")
-        return self._id_text[self._id_places[number - 1] : self._id_places[number]].decode()
+        return self.id_text[self._id_places[number - 1] : self._id_places[number]].decode()
 
     @property
     def item_ids(self) -> list[str]:
         """All ids in number order."""
-        return [self._id_text[a:b].decode() for a, b in pairwise(self._id_places)]
+        return [self.id_text[a:b].decode() for a, b in pairwise(self._id_places)]

@@ -17,6 +17,7 @@ from typing import Literal, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from encoders.compiled import Int, compiled
 from encoders.events import EVENT_TRAITS, EventType
 
 
@@ -38,6 +39,11 @@ class WindowRule(BaseModel):
     def codes(self) -> frozenset[int]:
         """Type codes of the events that enter."""
         return frozenset(EVENT_TRAITS[kind].code for kind in self.event_types)
+
+    @property
+    def numbers(self) -> tuple[int, int, bool]:
+        """`max_len`, `session_gap_s` (-1 for none), and whether repeats collapse."""
+        return self.max_len, -1 if self.session_gap_s is None else self.session_gap_s, self.repeats == "collapse"
 
 
 class Entry(NamedTuple):
@@ -104,7 +110,7 @@ class Window:
         """An independent window with the same entries."""
         return Window(self.item_column, self.time_column, self.type_column)
 
-    def drop_oldest(self, n: int) -> list[int]:
+    def drop_oldest(self, n: Int) -> list[int]:
         """Remove the oldest ``n`` entries and return their item hashes."""
         dropped = list(unpack(f"<{n}Q", self.item_column[: 8 * n]))
         self.item_column, self.time_column = self.item_column[8 * n :], self.time_column[4 * n :]
@@ -133,17 +139,42 @@ def extend(window: Window, entry: Entry, rule: WindowRule) -> tuple[Step, list[i
     """
     if entry.type_code not in rule.codes:
         return Step.IGNORED, []
-    dropped: list[int] = []
-    item, n = entry.item_hash.to_bytes(8, "little"), len(window.type_column)
-    if n:
-        gap_s = rule.session_gap_s
-        if gap_s is not None and entry.time_s - int.from_bytes(window.time_column[-4:], "little") > gap_s:
-            dropped = window.drop_oldest(n)
-        elif rule.repeats == "collapse" and window.item_column[-8:] == item:
-            return Step.IGNORED, []
-        elif n >= rule.max_len:
-            dropped = window.drop_oldest(n - rule.max_len // 2)
+    item, newest_s = entry.item_hash.to_bytes(8, "little"), int.from_bytes(window.time_column[-4:], "little")
+    is_newest = window.item_column[-8:] == item
+    n_dropped = entries_dropped(len(window), is_newest, newest_s, entry.time_s, *rule.numbers)
+    if n_dropped < 0:
+        return Step.IGNORED, []
+    dropped = window.drop_oldest(n_dropped) if n_dropped else []
     window.item_column += item
     window.time_column += entry.time_s.to_bytes(4, "little")
     window.type_column += entry.type_code.to_bytes(1, "little")
     return (Step.RESTARTED if dropped else Step.APPENDED), dropped
+
+
+@compiled
+def entries_dropped(
+    n: Int, is_newest: bool, newest_s: Int, time_s: Int, max_len: int, session_gap_s: int, collapses: bool
+) -> Int:
+    """The rule in numbers, for an event of a type that enters windows.
+
+    Args:
+        n: Entries of the window.
+        is_newest: Whether the event's item is the window's newest.
+        newest_s: Time of the window's newest entry.
+        time_s: Time of the event.
+        max_len: The first of `WindowRule.numbers`.
+        session_gap_s: The second; -1 for none.
+        collapses: The third.
+
+    Returns:
+        How many of the oldest entries leave before the event enters; -1 if it does not enter.
+    """
+    if n == 0:
+        return 0
+    if session_gap_s >= 0 and time_s - newest_s > session_gap_s:
+        return n
+    if collapses and is_newest:
+        return -1
+    if n >= max_len:
+        return n - max_len // 2
+    return 0

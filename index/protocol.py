@@ -6,7 +6,7 @@ Shape letters: ``B`` queries, ``D`` embedding dimension, ``k`` answers to each q
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Protocol, Self, runtime_checkable
+from typing import Any, NamedTuple, Protocol, Self, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
@@ -33,6 +33,26 @@ class ItemSearch(Protocol):
             - queries: ``(B, D)``
             - Output: ``(B, k)`` and ``(B, k)``
         """
+
+
+class Excluded(NamedTuple):
+    """Items that a query is not to find."""
+
+    items: npt.NDArray[np.int32]
+    """Item numbers in any order; 0 is none."""
+    ranges_BR2: IntArray
+    """For each query half-open ranges of ``items``. Shape: ``(B, R, 2)``."""
+
+
+@runtime_checkable
+class ExcludingSearch(ItemSearch, Protocol):
+    """Finds the best of what each query leaves, at no more than a search for as many costs."""
+
+    excludes: bool
+    """Whether that holds for this index; else it is better asked for more, and what is excluded is passed over."""
+
+    def search_without(self, queries: FloatArray, k: int, excluded: Excluded) -> tuple[IntArray, FloatArray]:
+        """The ``k`` best items that a query does not exclude; see `ItemSearch.search`."""
 
 
 class VectorIndex(ItemSearch, Protocol):

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from streams.decode import ConsumedRecord
 from streams.output import OutgoingRecord
-from streams.session import Session, SessionKey, unpack
+from streams.session import SessionKey, StoredSession
 from streams.store import Changes, Ownership
 
 
@@ -40,20 +40,6 @@ class Handled(Enum):
     """The partition may have another owner: it was released, and is to be acquired anew."""
 
 
-class Remembered(NamedTuple):
-    """A session as it is kept in memory: in its stored form, one block, which the collector need not look into."""
-
-    packed: bytes
-    seen: bytes
-    seen_items: frozenset[int] | None
-
-    def session(self) -> Session:
-        """The session itself."""
-        session = unpack(self.packed, self.seen)
-        session.seen_items = self.seen_items
-        return session
-
-
 @dataclass(slots=True)
 class OwnedPartition:
     """A partition that this worker may write, and what it remembers of its state."""
@@ -65,8 +51,9 @@ class OwnedPartition:
     """Offset after the last event that is worked out; what lies between is on its way."""
     popularity: dict[tuple[str, str], float]
     """As of `computed`."""
-    sessions: OrderedDict[SessionKey, Remembered] = field(default_factory=OrderedDict)
-    """Sessions as of `computed`, least recently used first."""
+    sessions: OrderedDict[SessionKey, StoredSession] = field(default_factory=OrderedDict)
+    """Sessions as of `computed`, least recently used first; as they are stored, one block each, which the collector
+    need not look into."""
 
 
 @dataclass(frozen=True, slots=True)

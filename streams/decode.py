@@ -25,6 +25,7 @@ _Count = Annotated[int, msgspec.Meta(ge=0)]
 
 
 _SCHEMA = b"%d" % SCHEMA_VERSION
+_HEADERS = (("schema", _SCHEMA),)
 
 
 class ConsumedRecord(Protocol):
@@ -67,7 +68,7 @@ class PlainInteraction(msgspec.Struct, frozen=True, gc=False):
 _read_plain = msgspec.json.Decoder(PlainInteraction).decode
 
 
-class Event(NamedTuple):
+class Event(msgspec.Struct, frozen=True, gc=False):
     """A valid interaction in its place."""
 
     offset: int
@@ -131,20 +132,27 @@ def decode(
     """
     decoded = Decoded()
     latest_ms = now_ms + int(limits.max_future.total_seconds() * 1000)
+    keep, short = decoded.events.append, limits.max_record_bytes // 2
     for record in records:
-        outcome = _decode_one(record, limits, latest_ms)
+        value, headers = record.value, record.headers
+        if value and len(value) < short and (not headers or headers == _HEADERS) and len(record.key or b"") < short - 7:
+            outcome = _interaction(record, value, latest_ms)
+        else:
+            outcome = _examined(record, limits, latest_ms)
         if isinstance(outcome, DeadLetter):
             decoded.dead.append(outcome)
             continue
-        home = partition_of(outcome.user_id, n_partitions)
-        if home != partition:
-            decoded.misplaced.append(Misplaced(record, outcome.user_id, home))
+        user_id = outcome.user_id
+        home = partition_of(user_id, n_partitions)
+        if home == partition:
+            keep(Event(record.offset, outcome, SessionKey(outcome.catalogue, user_id)))
         else:
-            decoded.events.append(Event.of(record.offset, outcome))
+            decoded.misplaced.append(Misplaced(record, user_id, home))
     return decoded
 
 
-def _decode_one(record: ConsumedRecord, limits: Limits, latest_ms: int) -> Interaction | PlainInteraction | DeadLetter:
+def _examined(record: ConsumedRecord, limits: Limits, latest_ms: int) -> Interaction | PlainInteraction | DeadLetter:
+    """What a record is that may be empty, too large or of another schema."""
     value = record.value
     if not value:
         return DeadLetter(record, "empty", "the record has no value")
@@ -158,6 +166,10 @@ def _decode_one(record: ConsumedRecord, limits: Limits, latest_ms: int) -> Inter
         return DeadLetter(record, "too-large", f"{size} bytes, at most {limits.max_record_bytes} are read")
     if version != _SCHEMA:
         return DeadLetter(record, "schema", f"schema {(version or b'')[:20]!r} is not {SCHEMA_VERSION}")
+    return _interaction(record, value, latest_ms)
+
+
+def _interaction(record: ConsumedRecord, value: bytes, latest_ms: int) -> Interaction | PlainInteraction | DeadLetter:
     try:
         interaction = read_interaction(value)
     except ValidationError as error:

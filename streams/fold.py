@@ -1,6 +1,7 @@
 """What the state must be: an offline fold of the log, and its comparison with what is stored.
 
-The fold calls the same pipeline as the worker, one record at a time and without a model. Ids, times and
+The fold lets one event after the other into one session after the other, in plain Python and without a model: what
+the worker's compiled loops (`streams.advance`) do to whole batches must come to the same. Ids, times and
 offsets are compared bit by bit; an encoder state is compared with what its model makes of the window,
 within 1e-4, since a batch's make-up changes the last digits.
 """
@@ -12,12 +13,15 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from streams.decode import ConsumedRecord, Limits, decode
-from streams.pipeline import Batch, Rules, Serving, Source, process
-from streams.popularity import log2_add
+from encoders.events import EVENT_TRAITS
+from encoders.vocabulary import item_hash
+from encoders.window import Entry, extend
+from streams.decode import ConsumedRecord, Event, Limits, decode
+from streams.pipeline import Rules
+from streams.popularity import log2_add, log2_count
 from streams.serving import ServingModel
-from streams.session import Session, SessionKey, state_of
-from streams.waves import known_windows
+from streams.session import Session, SessionKey, event_hash, state_of, with_recent, with_seen
+from streams.waves import known_window
 
 TOLERANCE = 1e-4
 
@@ -57,19 +61,36 @@ def fold(
         into: What came before, to go on from; changed in place.
     """
     state = PartitionState() if into is None else into
-    source = Source("", "", partition)
     for record in records:
         batch = decode([record], partition=partition, n_partitions=n_partitions, limits=limits, now_ms=now_ms)
         state.dead += len(batch.dead)
         state.misplaced += len(batch.misplaced)
-        state.event_ids.extend(event.interaction.event_id for event in batch.events)
-        (outcome,) = process([Batch(source, batch, state.sessions)], Serving(), rules, now_ms)
-        state.sessions.update(outcome.sessions)
-        state.duplicates += outcome.duplicates
-        for catalogue, item_id, count in outcome.counts:
-            before = state.popularity.get((catalogue, item_id))
-            state.popularity[catalogue, item_id] = count if before is None else log2_add(before, count)
+        for event in batch.events:
+            _apply(event, state, rules)
     return state
+
+
+def _apply(event: Event, state: PartitionState, rules: Rules) -> None:
+    interaction = event.interaction
+    state.event_ids.append(interaction.event_id)
+    session = state.sessions.setdefault(event.key, Session())
+    session.applied_offset = event.offset
+    identity = event_hash(interaction.event_id)
+    if identity in session.recent_event_hashes:
+        state.duplicates += 1
+        return
+    session.recent_events = with_recent(session.recent_events, identity, rules.recent_events)
+    if interaction.item_id is None:
+        return
+    traits = EVENT_TRAITS[interaction.event_type]
+    entry = Entry(item_hash(interaction.item_id, interaction.catalogue), interaction.timestamp_ms // 1000, traits.code)
+    _, dropped = extend(session.window, entry, rules.window)
+    if dropped:
+        session.seen = with_seen(session.seen, dropped, rules.max_seen)
+    if traits.weight:
+        count = log2_count(traits.weight, interaction.timestamp_ms / 1000, rules.popularity_half_life)
+        key = (interaction.catalogue, interaction.item_id)
+        state.popularity[key] = log2_add(state.popularity[key], count) if key in state.popularity else count
 
 
 def differences(
@@ -106,7 +127,7 @@ def _difference(expected: Session, stored: Session, model: Callable[[str], Servi
         serving = model(state_key)
         if serving is None:
             continue
-        states, _ = serving.bundle.encoder.encode(known_windows([stored.window], serving))
+        states, _ = serving.bundle.encoder.encode(known_window(stored.window, serving))
         distance = float(np.abs(states[0] - state_of(state)).max())
         if not distance <= TOLERANCE:
             return f"the state of {state_key} is {distance:.2g} off what the window gives"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from hashlib import sha256
 from typing import NamedTuple, Protocol
 
@@ -12,7 +12,6 @@ from aiokafka.errors import KafkaError, MessageSizeTooLargeError
 
 from encoders.records import SCHEMA_VERSION
 from streams.decode import DeadLetter, Misplaced
-from streams.lists import MadeList
 from streams.routing import partition_of_key
 from streams.settings import TopicNames
 
@@ -157,9 +156,9 @@ def _error_of(answer: object) -> Exception | None:
     return answer if isinstance(answer, Exception) else None
 
 
-def list_record(made: MadeList, topic: str) -> OutgoingRecord:
-    """A list, keyed by its user."""
-    return OutgoingRecord(topic, made.user_id.encode(), made.to_json(), _SCHEMA)
+def list_records(users: Iterable[str], lists: Iterable[bytes], topic: str) -> list[OutgoingRecord]:
+    """Lists in their wire form, each keyed by its user."""
+    return [OutgoingRecord(topic, user.encode(), made, _SCHEMA) for user, made in zip(users, lists, strict=True)]
 
 
 def forwarded_record(misplaced: Misplaced, topic: str) -> OutgoingRecord:

@@ -8,39 +8,32 @@ Shape letters: ``B`` events of all batches, ``K`` candidates of each.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from datetime import timedelta
 from hashlib import blake2b
 from math import log2
-from typing import TYPE_CHECKING
 
 import numpy as np
 
-from encoders.events import EVENT_TRAITS
-from encoders.vocabulary import item_hash
-from encoders.window import Entry, Step, WindowRule, extend
+from encoders.compiled import as_bytes
+from encoders.events import EVENT_TRAITS, EventType
+from encoders.records import DEFAULT_CATALOGUE, Interaction
+from encoders.window import WindowRule
+from streams.advance import Advanced, Numbers, advance
+from streams.columns import Columns, columns_of, ends_of
 from streams.decode import DeadLetter, Decoded, Event
-from streams.lists import POPULARITY, MadeList
-from streams.popularity import PopularItems
-from streams.search import Answer, Question, Search
+from streams.lists import ANN, POPULARITY, Head, Lists, Names, Texts, texts, wire_lists
+from streams.packing import packed_sessions
+from streams.popularity import PopularItems, most_popular
+from streams.search import find
 from streams.serving import ServingModel
-from streams.session import (
-    FINGERPRINT_MASK,
-    ListPacker,
-    Session,
-    SessionKey,
-    event_hash,
-    is_recent,
-    with_recent,
-)
+from streams.session import FINGERPRINT_MASK, SessionKey, StoredSession
+from streams.strategy import Passed, Popular, fill
 from streams.waves import Waves
 
-if TYPE_CHECKING:
-    from hashlib import _Hash
-
-_NOTHING: frozenset[int] = frozenset()
 _LOG2_WEIGHT = {kind: log2(traits.weight) for kind, traits in EVENT_TRAITS.items() if traits.weight > 0}
 
 
@@ -64,17 +57,16 @@ class Source:
     cluster: str
     topic: str
     partition: int
-    _place: _Hash = field(init=False, repr=False, compare=False)
 
-    def __post_init__(self) -> None:
-        place = f"{self.cluster}\0{self.topic}\0{self.partition}\0"
-        object.__setattr__(self, "_place", blake2b(place.encode(), digest_size=16))
+    @property
+    def place(self) -> bytes:
+        """A hash of all three, 16 hexadecimal digits."""
+        whole = f"{self.cluster}\0{self.topic}\0{self.partition}"
+        return blake2b(whole.encode(), digest_size=8).hexdigest().encode()
 
     def recommendation_id(self, offset: int) -> str:
         """The id of the list for the event at ``offset``, the same however often it is made."""
-        whole = self._place.copy()
-        whole.update(b"%d" % offset)
-        return whole.hexdigest()
+        return f"{self.place.decode()}{offset:016x}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,19 +85,23 @@ class Batch:
 
     source: Source
     decoded: Decoded
-    sessions: Mapping[SessionKey, Session] = field(default_factory=dict)
-    """The session of each user in the batch, as of the batch's start; one that is missing is new. They are left
-    as they are."""
+    sessions: Mapping[SessionKey, StoredSession] = field(default_factory=dict)
+    """The session of each user in the batch, as of the batch's start; one that is missing is new. They are read
+    unchecked: bytes that `unpack` does not take must not come here."""
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
     """What a batch leads to. Nothing has happened yet: the caller makes it durable."""
 
-    lists: list[MadeList] = field(default_factory=list)
-    """One for each event, in their order."""
-    sessions: dict[SessionKey, Session] = field(default_factory=dict)
-    """Every session that changed, whole."""
+    lists: list[bytes] = field(default_factory=list)
+    """One for each event, in their order, in the wire form."""
+    sources: Counter[str] = field(default_factory=Counter)
+    """How many lists each candidate source heads; `none` of those that are empty."""
+    sessions: dict[SessionKey, bytes] = field(default_factory=dict)
+    """Every session that changed, whole, in the stored form."""
+    seen: dict[SessionKey, bytes] = field(default_factory=dict)
+    """What has left the windows, where that changed, in the stored form."""
     counts: list[tuple[str, str, float]] = field(default_factory=list)
     """What to add to the popularity counts, in the order of offsets: catalogue, item id, base-2 logarithm of the
     weight."""
@@ -128,162 +124,154 @@ def process(
         serving: The model and popularity that answer.
         rules: How the deployment is set up.
         now_ms: The clock, milliseconds since 1970, for `generated_at_ms`.
-        stage: Times the stages `encode`, `retrieve` and `strategy`.
+        stage: Times the stages `encode`, `retrieve`, `strategy` and `pack`.
 
     Returns:
         What each batch leads to.
 
     Example:
         >>> from encoders.records import Interaction
+        >>> from streams.session import unpack
         >>> click = Interaction(event_id="e", user_id="u", item_id="7", event_type="click", timestamp_ms=0)
         >>> (outcome,) = process([Batch(Source("c", "t", 0), Decoded([Event.of(3, click)]))], Serving(), Rules(), 1)
-        >>> outcome.sessions[SessionKey("default", "u")].applied_offset
+        >>> unpack(outcome.sessions[SessionKey("default", "u")]).applied_offset
         3
     """
+    model = serving.model
     with stage("encode"):
-        waves = Waves(serving.model) if serving.model else None
-        readings = [_read(batch, rules, serving.model, waves) for batch in batches]
-        if waves:
-            waves.run()
-            for reading in readings:
-                reading.keep_states(waves)
-    questions = [question for reading in readings for question in reading.questions]
-    with stage("retrieve"):
-        search = Search(questions, waves, serving.unavailable, rules.top_n) if waves else None
+        columns = columns_of(
+            [(batch.decoded.events, batch.sessions) for batch in batches],
+            model.catalogue if model else None,
+            rules.window.codes,
+        )
+        advanced = advance(
+            columns.events, columns.stored, as_bytes(model.state_key.encode() if model else b""), _numbers(rules, model)
+        )
+        waves = Waves(model, columns.events, columns.stored, advanced) if model else None
+    lists = Lists.empty(len(columns.events.offset_B), rules.top_n)
+    passed = _passed(advanced)
+    if waves and model:
+        place_B = advanced.place_B
+        rows = np.flatnonzero((place_B >= 0) & waves.answers[place_B]) if len(waves.answers) else np.arange(0)
+        find(model, rows, waves.vectors(place_B[rows]), passed, lists, serving.unavailable, stage)
     with stage("strategy"):
-        answers = search.answers() if search else [Answer([], [], []) for _ in questions]
-        for question, answer in zip(questions, answers, strict=True):
-            if len(answer.item_ids) < rules.top_n:
-                _fill_with_popular(question, answer, serving, rules.top_n)
-        remaining = iter(answers)
-        return [
-            reading.outcome(batch, remaining, serving, now_ms) for reading, batch in zip(readings, batches, strict=True)
-        ]
+        popular = _complete(batches, serving, passed, lists)
+    names = Names(model.names if model else texts([]), popular)
+    version = model.version if model else None
+    with stage("pack"):
+        packed = packed_sessions(
+            advanced,
+            columns.stored,
+            columns.events.offset_B,
+            (model.state_key.encode(), waves.states, waves.answers) if model and waves else _NO_STATES,
+            (lists, names, version, now_ms),
+        )
+        written = wire_lists(_head(batches, columns), lists, names, version, now_ms)
+        return [_outcome(batch, n, columns, advanced, packed, written, lists, rules) for n, batch in enumerate(batches)]
 
 
-_NO_ANSWER = Answer([], [], [])
+def compile_loops() -> None:
+    """Compile what `process` runs on, before the first event would have to wait for it.
+
+    That takes some seconds the first time on a machine, then a fraction of one.
+    """
+    click = Interaction(event_id="e", user_id="u", item_id="i", event_type=EventType.CLICK, timestamp_ms=0)
+    batch = Batch(Source("", "", 0), Decoded([Event.of(0, click)]))
+    popular = {DEFAULT_CATALOGUE: most_popular([{"j": 0.0}], DEFAULT_CATALOGUE, 1)}
+    process([batch], Serving(popular=popular), Rules(), 0)
 
 
-class _Turn:
-    """One user's session on its way through a batch."""
-
-    __slots__ = ("answer", "n_steps", "place", "session")
-
-    def __init__(self, session: Session) -> None:
-        self.session = session
-        self.place = -1
-        """Where its newest encoder state is; -1 if it has none of this model."""
-        self.n_steps = 0
-        """How often the encoder has stepped."""
-        self.answer = _NO_ANSWER
-        """To its newest event."""
+_NO_STATES = (b"", np.empty((0, 1), dtype=np.float32), np.empty(0, dtype=np.bool_))
 
 
-class _Reading:
-    """What the events of one batch did to sessions and counts."""
-
-    def __init__(self) -> None:
-        self.turns: dict[SessionKey, _Turn] = {}
-        self.questions: list[Question] = []
-        self.counts: list[tuple[str, str, float]] = []
-        self.duplicates = 0
-
-    def keep_states(self, waves: Waves) -> None:
-        """Give every session the newest of its encoder states."""
-        turns = [turn for turn in self.turns.values() if turn.place >= 0]
-        places = [turn.place for turn in turns]
-        for turn, state in zip(turns, waves.stored_states(places), strict=True):
-            turn.session.states = state
-
-    def outcome(self, batch: Batch, answers: Iterator[Answer], serving: Serving, now_ms: int) -> Outcome:
-        """The lists as they go out, and the newest of each user in the session; takes as many answers as it asked."""
-        version = serving.model.version if serving.model else None
-        source, partition = batch.source, batch.source.partition
-        lists = []
-        for (event, turn, *_), answer in zip(self.questions, answers, strict=False):
-            interaction = event.interaction
-            turn.answer = answer
-            head = (source.recommendation_id(event.offset), interaction.event_id, interaction.user_id)
-            lists.append(MadeList(*head, partition, event.offset, version, now_ms, *answer))
-        packer = ListPacker(now_ms, version)
-        for turn in self.turns.values():
-            turn.session.packed_latest = packer.pack(*turn.answer)
-        sessions = {key: turn.session for key, turn in self.turns.items()}
-        return Outcome(lists, sessions, self.counts, self.duplicates, batch.decoded.dead)
+def _numbers(rules: Rules, model: ServingModel | None) -> Numbers:
+    state_size = model.bundle.encoder.state_size if model else 0
+    return Numbers(*rules.window.numbers, rules.max_seen, rules.recent_events, state_size)
 
 
-def _read(batch: Batch, rules: Rules, model: ServingModel | None, waves: Waves | None) -> _Reading:
-    """Let the events of a batch into their users' sessions; encoder states only take their places."""
-    reading, given = _Reading(), batch.sessions
-    turns, half_life_s = reading.turns, rules.popularity_half_life.total_seconds()
-    for event in batch.decoded.events:
-        interaction = event.interaction
-        key = event.key
-        turn = turns.get(key)
-        if turn is None:
-            turn = turns[key] = _Turn(given[key].successor() if key in given else Session())
-        session = turn.session
-        step = _apply(session, event, rules)
-        if step is None:
-            reading.duplicates += 1
-        elif interaction.item_id is not None and interaction.event_type in _LOG2_WEIGHT:
-            count = _LOG2_WEIGHT[interaction.event_type] + interaction.timestamp_ms / 1000 / half_life_s
-            reading.counts.append((interaction.catalogue, interaction.item_id, count))
-        if waves and model and interaction.catalogue == model.catalogue:
-            _take_place(turn, step, waves, model.state_key)
-        elif step is not None and step is not Step.IGNORED:
-            session.states = {}  # of a model that has not read this event
-        seen = session.seen_set() if session.seen else _NOTHING
-        reading.questions.append(Question(event, turn, turn.place, session.window.item_column, seen))
-    return reading
+def _passed(advanced: Advanced) -> Passed:
+    windows, seen = advanced.windows, advanced.seen
+    return Passed(
+        windows.item_T.astype(np.uint32), windows.first_B, windows.end_B, seen.item_F, seen.first_B, seen.end_B
+    )
 
 
-def _apply(session: Session, event: Event, rules: Rules) -> Step | None:
-    """Let one event into a session, in place; `None` if it had come before."""
-    interaction = event.interaction
-    session.applied_offset = event.offset
-    identity = event_hash(interaction.event_id)
-    if is_recent(session.recent_events, identity):
-        return None
-    session.recent_events = with_recent(session.recent_events, identity, rules.recent_events)
-    if interaction.item_id is None:
-        return Step.IGNORED
-    item = item_hash(interaction.item_id, interaction.catalogue)
-    entry = Entry(item, interaction.timestamp_ms // 1000, EVENT_TRAITS[interaction.event_type].code)
-    step, dropped = extend(session.window, entry, rules.window)
-    if dropped:
-        session.see(dropped, rules.max_seen)
-    return step
+def _complete(batches: Sequence[Batch], serving: Serving, passed: Passed, lists: Lists) -> Texts:
+    """Complete lists from what is popular in their catalogues; returns what those items are called."""
+    if (lists.lengths_B == lists.items_BN.shape[1]).all():
+        return texts([])
+    catalogues = list(serving.popular)
+    ends = ends_of([len(items.item_ids) for items in serving.popular.values()])
+    place_of = {catalogue: place for place, catalogue in enumerate(catalogues)}
+    nowhere = len(catalogues) - 1  # its end, where nothing is left
+    asked = np.array(
+        [place_of.get(event.key.catalogue, -1) for batch in batches for event in batch.decoded.events], dtype=np.int64
+    )
+    first_B, end_B = np.where(asked < 0, ends[nowhere + 1], ends[asked]), ends[asked + 1]
+    hashes = [identity for items in serving.popular.values() for identity in items.item_hashes]
+    popular = Popular(
+        (np.array(hashes, dtype=np.uint64) & np.uint64(FINGERPRINT_MASK)).astype(np.uint32),
+        np.array([score for items in serving.popular.values() for score in items.scores], dtype=np.float64),
+        np.array([identity not in serving.unavailable for identity in hashes], dtype=np.bool_),
+    )
+    fingerprints = serving.model.fingerprints if serving.model else np.zeros(1, dtype=np.uint32)
+    fill(popular, first_B, end_B, fingerprints, passed, lists)
+    return texts([item_id for items in serving.popular.values() for item_id in items.item_ids])
 
 
-def _take_place(turn: _Turn, step: Step | None, waves: Waves, state_key: str) -> None:
-    """Say what an event does to its session's encoder state."""
-    session = turn.session
-    if turn.place < 0 and state_key in session.states:
-        turn.place = waves.given(session.states[state_key])
-    elif turn.place < 0 and len(session.window) == 1 and step is Step.APPENDED:
-        turn.place = waves.blank()  # a step costs less than encoding a window, however short
-    if turn.place < 0 or step is Step.RESTARTED:
-        turn.place = waves.encode(session.window)
-    elif step is Step.APPENDED:
-        turn.place = waves.step(turn.place, session.window.item_column[-8:], turn.n_steps)
-        turn.n_steps += 1
+def _head(batches: Sequence[Batch], columns: Columns) -> Head:
+    interactions = [event.interaction for batch in batches for event in batch.decoded.events]
+    n_events = [len(batch.decoded.events) for batch in batches]
+    return Head(
+        as_bytes(b"".join([batch.source.place for batch in batches])).reshape(-1, 16),
+        np.array([batch.source.partition for batch in batches], dtype=np.int64),
+        np.repeat(np.arange(len(batches)), n_events),
+        columns.events.offset_B,
+        texts([interaction.event_id for interaction in interactions]),
+        texts([interaction.user_id for interaction in interactions]),
+    )
 
 
-def _fill_with_popular(question: Question, answer: Answer, serving: Serving, top_n: int) -> None:
-    """Complete a list, in place, from what is popular in the catalogue."""
-    catalogue = question.event.interaction.catalogue
-    popular = serving.popular.get(catalogue)
-    if popular is None:
-        return
-    passed_over = {item_hash(item_id, catalogue) & FINGERPRINT_MASK for item_id in answer.item_ids}
-    passed_over.update(np.frombuffer(question.window, dtype="<u4")[::2].tolist())
+def _outcome(
+    batch: Batch,
+    n: int,
+    columns: Columns,
+    advanced: Advanced,
+    packed: list[bytes],
+    written: list[bytes],
+    lists: Lists,
+    rules: Rules,
+) -> Outcome:
+    """What concerns one of the batches."""
+    events = slice(columns.event_ends[n], columns.event_ends[n + 1])
+    sessions = slice(columns.session_ends[n], columns.session_ends[n + 1])
+    keys, changed = columns.keys[sessions], advanced.sessions
+    seen, last_U = advanced.seen, changed.last_U[sessions]
+    saw_more = np.flatnonzero(changed.saw_more_U[sessions])
+    ends = zip(seen.first_B[last_U[saw_more]].tolist(), seen.end_B[last_U[saw_more]].tolist(), strict=True)
+    is_repeat = advanced.is_repeat_B[events]
+    return Outcome(
+        written[events],
+        _sources(lists, events),
+        dict(zip(keys, packed[sessions], strict=True)),
+        {keys[u]: seen.item_F[first:end].tobytes() for u, (first, end) in zip(saw_more.tolist(), ends, strict=True)},
+        _counts(batch, is_repeat.tolist(), rules.popularity_half_life.total_seconds()),
+        int(is_repeat.sum()),
+        batch.decoded.dead,
+    )
 
-    def may_list(identity: int) -> bool:
-        fingerprint = identity & FINGERPRINT_MASK
-        return not (fingerprint in passed_over or fingerprint in question.seen or identity in serving.unavailable)
 
-    for item_id, score in popular.top(top_n - len(answer.item_ids), may_list):
-        answer.item_ids.append(item_id)
-        answer.scores.append(score)
-        answer.sources.append(POPULARITY)
+def _sources(lists: Lists, events: slice) -> Counter[str]:
+    lengths, first = lists.lengths_B[events], lists.items_BN[events, 0]
+    by_model, empty = int(np.sum(first > 0)), int(np.sum(lengths == 0))
+    found = {ANN: by_model, POPULARITY: len(lengths) - by_model - empty, "none": empty}
+    return Counter({source: n for source, n in found.items() if n})
+
+
+def _counts(batch: Batch, is_repeat: list[bool], half_life_s: float) -> list[tuple[str, str, float]]:
+    interactions = [event.interaction for event in batch.decoded.events]
+    return [
+        (i.catalogue, i.item_id, _LOG2_WEIGHT[i.event_type] + i.timestamp_ms / 1000 / half_life_s)
+        for i, had_come in zip(interactions, is_repeat, strict=True)
+        if not had_come and i.item_id is not None and i.event_type in _LOG2_WEIGHT
+    ]

@@ -8,7 +8,7 @@ item neither overflows nor needs a landmark, and the counts of several partition
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 from math import log1p, log2
@@ -42,21 +42,6 @@ class PopularItems:
     scores: list[float] = field(default_factory=list)
     """Decayed count relative to the first item's, which is 1."""
     item_hashes: list[int] = field(default_factory=list)
-
-    def top(self, n: int, may_list: Callable[[int], bool]) -> list[tuple[str, float]]:
-        """The best ``n`` items, with their scores, that may be listed; fewer if there are no more.
-
-        Args:
-            n: How many.
-            may_list: Says of a 64-bit item hash whether the item may be listed.
-        """
-        found: list[tuple[str, float]] = []
-        for item_id, score, identity in zip(self.item_ids, self.scores, self.item_hashes, strict=True):
-            if len(found) >= n:
-                break
-            if may_list(identity):
-                found.append((item_id, score))
-        return found
 
 
 def most_popular(counts: Iterable[Mapping[str, float]], catalogue: str, limit: int) -> PopularItems:

@@ -13,6 +13,7 @@ import torch
 
 from streams.app import StreamWorker, WorkerConfig
 from streams.errors import DependencyError
+from streams.pipeline import compile_loops
 from streams.preflight import inspect_kafka, inspect_redis
 from streams.quiet import say_once
 from streams.settings import WebSettings
@@ -37,6 +38,7 @@ def run_worker(config: WorkerConfig, loglevel: str) -> None:
     gc.set_threshold(*_GC_THRESHOLDS)
     place = inspect_kafka(config.kafka)
     inspect_redis(config.redis)
+    compile_loops()
     config = replace(config, web=config.web.model_copy(update={"port": _usable_port(config.web)}))
     parts = StreamWorker(config, place)
     print(f"worker: {parts.web.url}  cluster {place.cluster}, {place.n_partitions} partitions", flush=True)

@@ -6,19 +6,20 @@ import numpy as np
 import numpy.typing as npt
 
 from encoders.bundle import Bundle, read_bundle
+from encoders.compiled import as_bytes
 from encoders.errors import BundleError
 from encoders.protocols import FloatArray
 from encoders.records import BundleReference
-from encoders.vocabulary import PADDING_ITEM, Vocabulary
+from encoders.vocabulary import PADDING_ITEM
 from encoders.window import WindowRule
 from index.build import load_index
 from index.errors import VectorIndexError
 from index.overlay import Overlay
-from index.protocol import ItemSearch, VectorIndex
+from index.protocol import ExcludingSearch, ItemSearch, VectorIndex
+from streams.lists import Texts
 from streams.session import FINGERPRINT_MASK
-from streams.strategy import Width
+from streams.strategy import ByFingerprint, Width
 
-_REMEMBERED_IDS = 100_000
 _WARM_UP_ROWS = 32
 _WARM_UP_K = 50
 _SCORE_TOLERANCE = 0.1
@@ -46,7 +47,10 @@ class ServingModel:
         hashes = bundle.vocabulary.hashes_by_number
         self.fingerprints: npt.NDArray[np.uint32] = (hashes & np.uint64(FINGERPRINT_MASK)).astype(np.uint32)
         """32-bit fingerprint of each item number. Shape: ``(n_items + 1,)``."""
-        self.item_ids = _ItemIds(bundle.vocabulary)
+        excludes = isinstance(index, ExcludingSearch) and index.excludes
+        self.by_fingerprint = ByFingerprint.of(self.fingerprints) if excludes else None
+        """For an index that can leave out what a user has come by."""
+        self.names = Texts(as_bytes(bundle.vocabulary.id_text), np.ascontiguousarray(bundle.vocabulary.id_offsets))
         """The id of each item number."""
         self.width = Width()
         """How many candidates are fetched for a list."""
@@ -77,20 +81,6 @@ class ServingModel:
             self._rest = Overlay(self.index, removed) if removed.any() else self.index
             self._without = identities
         return self._rest
-
-
-class _ItemIds(dict[int, str]):
-    """Item ids by number; those asked for lately are remembered, so that a million of them need not be strings."""
-
-    def __init__(self, vocabulary: Vocabulary) -> None:
-        super().__init__()
-        self._vocabulary = vocabulary
-
-    def __missing__(self, number: int) -> str:
-        if len(self) >= _REMEMBERED_IDS:
-            self.clear()
-        item_id = self[number] = self._vocabulary.item_id(number)
-        return item_id
 
 
 class ModelSlot:

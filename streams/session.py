@@ -1,4 +1,4 @@
-"""A user's session: what the stream remembers, and its stored form, version 2.
+"""A user's session: what the stream remembers, and its stored form, version 3.
 
 Stored compactly since every event writes one. Items are 64-bit hashes, never item numbers: numbers
 change with every vocabulary. The parts of a session are kept in their stored form, as `bytes`: reading one is
@@ -11,38 +11,40 @@ Layout, little endian::
     recent events: u64 hash …
     states:   u8 length, text key | u16 size | f32 …
     latest:   u8 items (255: no list yet) | i64 generated at, ms | u8 length, text model version
-              u8 sources | (u8 length, text) … | f32 score … | u8 source … | u16 length of id … | ids
+              f32 score … | u8 source (place in `SOURCES`) … | u16 length of id … | ids
 
 What left the window is stored beside it, under a key of its own, as u32 fingerprints: it grows with the
 user's past and changes only when the window restarts.
+
+What is here says what a session is, one at a time; the worker does the same to all sessions of a batch at once
+(`streams.advance`, `streams.packing`), and property tests hold the two together.
 """
 
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from functools import cache, lru_cache
-from hashlib import blake2b
 from struct import Struct
 from typing import NamedTuple, TypeVar
 
 import numpy as np
 import numpy.typing as npt
+from xxhash import xxh3_64_intdigest
 
+from encoders.records import RecommendedItem
 from encoders.window import Window
 from streams.errors import StateFormatError
-from streams.lists import ListedItem
+from streams.lists import SOURCES
 
 T = TypeVar("T")
-SESSION_VERSION = 2
+SESSION_VERSION = 3
 NO_LIST = b"\xff"
 """Stored where no list was made yet."""
-_HEADER = Struct("<BqHBBI")
-_LATEST = Struct("<Bq")
 FINGERPRINT_MASK = 0xFFFFFFFF
-_REMEMBERED_TEXTS = 64
-"""Keys of states and versions of models are few."""
+_HEADER = Struct("<BqHBBI")
+HEADER_BYTES = _HEADER.size
+_LATEST = Struct("<Bq")
 _HASH_BYTES, _FINGERPRINT_BYTES = 8, 4
 
 
@@ -54,10 +56,7 @@ class SessionKey(NamedTuple):
 
 
 class LatestList(NamedTuple):
-    """The list made for the user's newest event, whose offset is the session's applied offset.
-
-    Its items are kept as columns: a list is made for every event and read by few.
-    """
+    """The list made for the user's newest event, whose offset is the session's applied offset; items as columns."""
 
     generated_at_ms: int
     model_version: str | None
@@ -66,10 +65,10 @@ class LatestList(NamedTuple):
     sources: list[str]
 
     @property
-    def items(self) -> list[ListedItem]:
+    def items(self) -> list[RecommendedItem]:
         """The items, best first."""
         columns = zip(self.item_ids, self.scores, self.sources, strict=True)
-        return [ListedItem(item_id, score, source, ()) for item_id, score, source in columns]
+        return [RecommendedItem(item_id=item_id, score=score, source=source) for item_id, score, source in columns]
 
 
 @dataclass(slots=True)
@@ -87,20 +86,6 @@ class Session:
     """Encoder state by ``model@version``, float32; absent where the window holds no item that the model knows."""
     packed_latest: bytes = NO_LIST
     """The list made for the newest event, see `pack_list`."""
-    seen_items: frozenset[int] | None = field(default=None, compare=False, repr=False)
-    """What `seen_set` worked out."""
-
-    def successor(self) -> Session:
-        """A session that can change without changing this one."""
-        return Session(
-            self.applied_offset,
-            self.window.copy(),
-            self.seen,
-            self.recent_events,
-            self.states,
-            self.packed_latest,
-            self.seen_items,
-        )
 
     @property
     def latest(self) -> LatestList | None:
@@ -111,50 +96,37 @@ class Session:
         """
         return _read_whole(self.packed_latest, _Reader.latest)
 
-    def see(self, left: Sequence[int], limit: int) -> None:
-        """Remember items that have left the window, oldest first; no more than ``limit`` are remembered.
+    @property
+    def recent_event_hashes(self) -> tuple[int, ...]:
+        """`recent_events` as numbers, oldest first."""
+        return struct.unpack(f"<{len(self.recent_events) // _HASH_BYTES}Q", self.recent_events)
 
-        Items that are all new, the ordinary case, cost no walk over those that are remembered already.
+
+class StoredSession(NamedTuple):
+    """What is stored of one session."""
+
+    packed: bytes
+    seen: bytes = b""
+    seen_stored_ms: int = 0
+    """When the store last heard of ``seen``, so that it is not told again with every event that it is still wanted."""
+
+    def session(self) -> Session:
+        """The session itself.
+
+        Raises:
+            StateFormatError: If this version of streamrec cannot read it.
         """
-        fingerprints = [identity & FINGERPRINT_MASK for identity in left]
-        known, new = self.seen_set(), frozenset(fingerprints)
-        if len(new) < len(fingerprints) or not known.isdisjoint(new) or len(new) > limit:
-            self.seen, self.seen_items = with_seen(self.seen, left, limit), None
-            return
-        seen = self.seen + struct.pack(f"<{len(fingerprints)}I", *fingerprints)
-        surplus = max(0, len(seen) - _FINGERPRINT_BYTES * limit)
-        self.seen, self.seen_items = seen[surplus:], (known | new).difference(fingerprints_of(seen[:surplus]))
-
-    def seen_set(self) -> frozenset[int]:
-        """`seen` as numbers; worked out once for this session and its successors, until it changes."""
-        if self.seen_items is None:
-            self.seen_items = frozenset(fingerprints_of(self.seen))
-        return self.seen_items
+        return unpack(self.packed, self.seen)
 
 
-def event_hash(event_id: str) -> bytes:
-    """64-bit identity of an event id."""
-    return blake2b(event_id.encode(), digest_size=_HASH_BYTES).digest()
+def event_hash(event_id: str) -> int:
+    """64-bit identity of an event id: XXH3, since nothing but an accident could make two of one user's ids meet."""
+    return xxh3_64_intdigest(event_id.encode())
 
 
-def is_recent(recent_events: bytes, identity: bytes) -> bool:
-    """Whether an event id is among the remembered ones.
-
-    Example:
-        >>> is_recent(event_hash("a") + event_hash("b"), event_hash("b"))
-        True
-    """
-    place = recent_events.find(identity)
-    while place % _HASH_BYTES > 0:  # found across two of them; -1 % 8 is 7
-        if place < 0:
-            return False
-        place = recent_events.find(identity, place + 1)
-    return True
-
-
-def with_recent(recent_events: bytes, identity: bytes, limit: int) -> bytes:
+def with_recent(recent_events: bytes, identity: int, limit: int) -> bytes:
     """Remember one more event id; the oldest go."""
-    return (recent_events + identity)[-_HASH_BYTES * limit :] if limit else b""
+    return (recent_events + identity.to_bytes(_HASH_BYTES, "little"))[-_HASH_BYTES * limit :] if limit else b""
 
 
 def fingerprints_of(seen: bytes) -> list[int]:
@@ -202,51 +174,23 @@ def pack(session: Session) -> bytes:
     return b"".join(parts) + session.packed_latest
 
 
-class ListPacker:
-    """The stored form of the lists of one batch, which have much in common.
-
-    Args:
-        generated_at_ms: When they were made.
-        model_version: What made them.
-    """
-
-    def __init__(self, generated_at_ms: int, model_version: str | None) -> None:
-        self._generated_at_ms, self._version = generated_at_ms, _text(model_version or "")
-        self._heads: dict[tuple[int, tuple[str, ...]], bytes] = {}
-
-    def pack(self, item_ids: list[str], scores: list[float], sources: list[str]) -> bytes:
-        """One list."""
-        n, text = len(item_ids), "".join(item_ids)
-        lengths = map(len, item_ids) if text.isascii() else (len(item_id.encode()) for item_id in item_ids)
-        names = (sources[0],) if n and sources.count(sources[0]) == n else tuple(sorted(set(sources)))
-        places = bytes(n) if len(names) == 1 else bytes(map(names.index, sources))
-        head = self._heads.get((n, names))
-        if head is None:
-            head = self._heads[n, names] = self._head(n, names)
-        return head + _columns(n).pack(*scores, places, *lengths) + text.encode()
-
-    def _head(self, n: int, names: tuple[str, ...]) -> bytes:
-        return _LATEST.pack(n, self._generated_at_ms) + self._version + b"%c" % len(names) + b"".join(map(_text, names))
-
-
 def pack_list(latest: LatestList) -> bytes:
     """The stored form of a list."""
-    return ListPacker(latest.generated_at_ms, latest.model_version).pack(*latest[2:])
+    ids = [item_id.encode() for item_id in latest.item_ids]
+    n = len(ids)
+    columns = struct.pack(f"<{n}f", *latest.scores) + bytes(map(SOURCES.index, latest.sources))
+    lengths = struct.pack(f"<{n}H", *map(len, ids))
+    return (
+        _LATEST.pack(n, latest.generated_at_ms) + _text(latest.model_version or "") + columns + lengths + b"".join(ids)
+    )
 
 
-@cache
-def _columns(n: int) -> Struct:
-    """Scores, sources and lengths of ids of a list of ``n``."""
-    return Struct(f"<{n}f{n}s{n}H")
-
-
-@lru_cache(_REMEMBERED_TEXTS)
 def _text(text: str) -> bytes:
     encoded = text.encode()
     return len(encoded).to_bytes(1, "little") + encoded
 
 
-def unpack(blob: bytes, seen: bytes | None = None) -> Session:
+def unpack(blob: bytes, seen: bytes = b"") -> Session:
     """The session that `pack` stored.
 
     Args:
@@ -266,42 +210,23 @@ def unpack(blob: bytes, seen: bytes | None = None) -> Session:
         _, applied_offset, n, n_recent, n_states, states_bytes = _HEADER.unpack_from(blob)
     except struct.error as error:
         raise StateFormatError(f"session of {len(blob)} bytes is damaged: {error}") from error
-    times = _HEADER.size + 8 * n
+    times = HEADER_BYTES + 8 * n
     types = times + 4 * n
     recent = types + n
     states = recent + _HASH_BYTES * n_recent
     latest = states + states_bytes
     if latest >= len(blob):
         raise StateFormatError(f"session of {len(blob)} bytes is damaged: it should have more than {latest}")
-    if seen and len(seen) % _FINGERPRINT_BYTES:
+    if len(seen) % _FINGERPRINT_BYTES:
         raise StateFormatError(f"{len(seen)} bytes of seen items are no whole number of fingerprints")
     return Session(
         applied_offset,
-        Window(blob[_HEADER.size : times], blob[times:types], blob[types:recent]),
-        seen or b"",
+        Window(blob[HEADER_BYTES:times], blob[times:types], blob[types:recent]),
+        seen,
         blob[recent:states],
-        _states(blob[states:latest], n_states),
+        _read_whole(blob[states:latest], lambda reader: reader.states(n_states)),
         blob[latest:],
     )
-
-
-def _states(part: bytes, n: int) -> dict[str, bytes]:
-    """What `pack` wrote of the encoder states."""
-    if not n and not part:
-        return {}
-    if n == 1 and part and len(part) > part[0] + 2:  # the ordinary case
-        start = part[0] + 3
-        if len(part) - start == 4 * int.from_bytes(part[start - 2 : start], "little"):
-            return {_key(part[1 : start - 2]): part[start:]}
-    return _read_whole(part, lambda reader: reader.states(n))
-
-
-@lru_cache(_REMEMBERED_TEXTS)
-def _key(text: bytes) -> str:
-    try:
-        return text.decode()
-    except UnicodeDecodeError as error:
-        raise StateFormatError(f"session is damaged: {error}") from error
 
 
 def applied_offset_of(blob: bytes) -> int:
@@ -336,12 +261,11 @@ class _Reader:
             return None
         n, generated_at_ms = self._struct(_LATEST)
         model_version = self._text() or None
-        names = [self._text() for _ in range(self._bytes(1)[0])]
         scores = struct.unpack(f"<{n}f", self._bytes(4 * n))
         sources = self._bytes(n)
         lengths = struct.unpack(f"<{n}H", self._bytes(2 * n))
         ids = [self._bytes(length).decode() for length in lengths]
-        return LatestList(generated_at_ms, model_version, ids, list(scores), [names[source] for source in sources])
+        return LatestList(generated_at_ms, model_version, ids, list(scores), [SOURCES[source] for source in sources])
 
     def insist_on_end(self) -> None:
         """Raise if there is more."""

@@ -22,7 +22,10 @@ from typing import Any, NamedTuple, Protocol, cast
 import redis.asyncio
 
 from streams.errors import StateMismatchError
-from streams.session import Session, SessionKey, unpack
+from streams.session import SessionKey, StoredSession
+
+SEEN_REFRESH = timedelta(hours=1)
+"""How long `Changes.unchanged_seen` may leave out what it named before: so much longer does `seen` live."""
 
 
 class LogBounds(NamedTuple):
@@ -76,22 +79,8 @@ class Changes:
     seen: Mapping[SessionKey, bytes] = field(default_factory=dict)
     """`Session.seen` where it changed."""
     unchanged_seen: Sequence[SessionKey] = ()
-    """Changed sessions whose stored `seen` stays as it is, and must not be forgotten before they are."""
-
-
-class StoredSession(NamedTuple):
-    """What is stored of one session."""
-
-    packed: bytes
-    seen: bytes | None
-
-    def session(self) -> Session:
-        """The session itself.
-
-        Raises:
-            StateFormatError: If this version of streamrec cannot read it.
-        """
-        return unpack(self.packed, self.seen)
+    """Changed sessions whose stored `seen` stays as it is, and must not be forgotten before they are; each named at
+    least every `SEEN_REFRESH`."""
 
 
 class SessionStore(Protocol):
@@ -190,14 +179,14 @@ return {'ok', position, math.max(position, committed), lost}
 
 _APPLY = """
 -- KEYS: owner, applied, counters, catalogues, popularity…, sessions…, seen…, then seen that only lives on.
--- ARGV: token, start, end, ttl ms, number of sessions, of seen, of popularity keys, then catalogue and number of
---       items for each, number of counters, then (name, increment)…, (item, count)… in the order of keys,
---       session blobs…, seen blobs…
+-- ARGV: token, start, end, ttl ms, that of seen, number of sessions, of seen, of popularity keys, then catalogue
+--       and number of items for each, number of counters, then (name, increment)…, (item, count)… in the order
+--       of keys, session blobs…, seen blobs…
 if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 'fenced' end
 local offset = redis.call('HGET', KEYS[2], 'offset')
 if offset == ARGV[3] then return 'done' end
 if offset ~= ARGV[2] then return 'refused' end
-local blobs, catalogues, sizes, at = ARGV[5] + ARGV[6], tonumber(ARGV[7]), {}, 8
+local n, catalogues, sizes, at = tonumber(ARGV[6]), tonumber(ARGV[8]), {}, 9
 for i = 1, catalogues do
   redis.call('SADD', KEYS[4], ARGV[at])
   sizes[i] = tonumber(ARGV[at + 1])
@@ -218,12 +207,12 @@ for i = 1, catalogues do
   end
 end
 local first = 5 + catalogues
-for i = first, first + blobs - 1 do
-  redis.call('SET', KEYS[i], ARGV[at], 'PX', ARGV[4])
+for i = first, first + n + ARGV[7] - 1 do
+  redis.call('SET', KEYS[i], ARGV[at], 'PX', i < first + n and ARGV[4] or ARGV[5])
   at = at + 1
 end
-for i = first + blobs, #KEYS do
-  redis.call('PEXPIRE', KEYS[i], ARGV[4])
+for i = first + n + ARGV[7], #KEYS do
+  redis.call('PEXPIRE', KEYS[i], ARGV[5])
 end
 redis.call('HSET', KEYS[2], 'offset', ARGV[3])
 return 'ok'
@@ -255,7 +244,7 @@ class RedisStore:
         self._client = client
         self._topic, self._prefix = topic, prefix
         self._cluster, self._n_partitions = cluster, n_partitions
-        self._ttl_ms = int(session_ttl.total_seconds() * 1000)
+        self._ttls_ms = [int(ttl.total_seconds() * 1000) for ttl in (session_ttl, session_ttl + SEEN_REFRESH)]
         self._acquire: Any = client.register_script(_ACQUIRE)
         self._apply: Any = client.register_script(_APPLY)
 
@@ -286,7 +275,7 @@ class RedisStore:
         wanted = [*map(names.session, keys), *map(names.seen, keys)]
         found = cast("list[bytes | None]", await self._client.mget(wanted))
         pairs = zip(found[: len(keys)], found[len(keys) :], strict=True)
-        return [None if packed is None else StoredSession(packed, seen) for packed, seen in pairs]
+        return [None if packed is None else StoredSession(packed, seen or b"") for packed, seen in pairs]
 
     async def popularity(self, partition: int) -> dict[tuple[str, str], float]:
         """See `SessionStore.popularity`."""
@@ -305,7 +294,7 @@ class RedisStore:
         by_catalogue: dict[str, list[str | bytes]] = {}
         for (catalogue, item_id), count in changes.popularity.items():
             by_catalogue.setdefault(catalogue, []).extend((item_id, struct.pack("<d", count)))
-        args: list[Any] = [token, changes.start, changes.end, self._ttl_ms]
+        args: list[Any] = [token, changes.start, changes.end, *self._ttls_ms]
         args += (len(changes.sessions), len(changes.seen), len(by_catalogue))
         for catalogue, pairs in by_catalogue.items():
             args += (catalogue, len(pairs) // 2)
@@ -385,7 +374,7 @@ class MemoryStore:
         """See `SessionStore.load`."""
         stored = self.partitions[partition]
         return [
-            StoredSession(stored.sessions[key], stored.seen.get(key)) if key in stored.sessions else None
+            StoredSession(stored.sessions[key], stored.seen.get(key, b"")) if key in stored.sessions else None
             for key in keys
         ]
 

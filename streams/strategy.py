@@ -1,19 +1,89 @@
-"""From scored candidates to lists: filters and the cut to the top N, vectorised over a batch.
+"""From scored candidates to lists: filters and the cut to the top N, for all events of a batch.
 
-Shape letters: ``B`` events, ``K`` candidates of each, ``N`` length of a list.
+Shape letters: ``B`` events, ``R`` those whose candidates were looked for, ``K`` candidates of each, ``N`` length of a
+list, ``T`` entries of all windows, ``F`` fingerprints of what has left them, ``P`` popular items.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-IntArray = npt.NDArray[np.int64]
+from encoders.compiled import IntArray, compiled
+from streams.lists import Lists
+
+FingerprintArray = npt.NDArray[np.uint32]
 _MARGIN = 6
 _MOST_SHORT, _FEWEST_SHORT = 0.08, 0.04
 """Between these shares of rows that filters leave short the first search is as wide as it should be."""
+
+
+class Passed(NamedTuple):
+    """What the users have come by, as of each event, as fingerprints: what is in the window, and what has left it."""
+
+    window_T: FingerprintArray
+    window_first_B: IntArray
+    window_end_B: IntArray
+    seen_F: FingerprintArray
+    seen_first_B: IntArray
+    seen_end_B: IntArray
+
+
+class ByFingerprint(NamedTuple):
+    """Item numbers by fingerprint: a hash table with open addressing, a power of two long."""
+
+    fingerprints: FingerprintArray
+    numbers: npt.NDArray[np.int32]
+    """0 where the table is empty."""
+
+    @classmethod
+    def of(cls, fingerprints: FingerprintArray) -> ByFingerprint | None:
+        """A table of the given fingerprints, by item number; None if two items share one.
+
+        Shape:
+            - fingerprints: ``(n_items + 1,)``
+        """
+        if len(np.unique(fingerprints[1:])) < len(fingerprints) - 1:
+            return None
+        size = 1 << (4 * len(fingerprints)).bit_length()
+        table = cls(np.zeros(size, dtype=np.uint32), np.zeros(size, dtype=np.int32))
+        _put(table, fingerprints)
+        return table
+
+
+@compiled
+def _put(table: ByFingerprint, fingerprints: FingerprintArray) -> None:
+    """Enter all items."""
+    mask = len(table.numbers) - 1
+    for number in range(1, len(fingerprints)):
+        place = np.int64(fingerprints[number]) & mask
+        while table.numbers[place]:
+            place = (place + 1) & mask
+        table.fingerprints[place], table.numbers[place] = fingerprints[number], number
+
+
+@compiled
+def numbers_of(table: ByFingerprint, passed: Passed) -> npt.NDArray[np.int32]:
+    """Item numbers of what is in the windows, and behind it of what has left them; 0 where there is no such item."""
+    n_window, mask = len(passed.window_T), len(table.numbers) - 1
+    numbers = np.empty(n_window + len(passed.seen_F), dtype=np.int32)
+    for i in range(len(numbers)):
+        fingerprint = passed.window_T[i] if i < n_window else passed.seen_F[i - n_window]
+        place = np.int64(fingerprint) & mask
+        while table.numbers[place] and table.fingerprints[place] != fingerprint:
+            place = (place + 1) & mask
+        numbers[i] = table.numbers[place]
+    return numbers
+
+
+class Popular(NamedTuple):
+    """Popular items of all catalogues, one catalogue after the other."""
+
+    item_P: FingerprintArray
+    score_P: npt.NDArray[np.float64]
+    may_list_P: npt.NDArray[np.bool_]
 
 
 class Width:
@@ -37,57 +107,76 @@ class Width:
             self._per_item = max(0.98 * self._per_item, 1.0)
 
 
-def seen_mask(
-    candidates_BK: npt.NDArray[np.uint32], windows: Sequence[bytes], seen: Sequence[frozenset[int]]
-) -> npt.NDArray[np.bool_]:
-    """Which candidates the user of each row has seen.
-
-    What is in the window is compared all at once; what has left it is looked up, which costs the same however
-    much that is.
+@compiled
+def choose(
+    rows_R: IntArray,
+    numbers_RK: IntArray,
+    scores_RK: npt.NDArray[np.float32],
+    fingerprints: FingerprintArray,
+    passed: Passed,
+    lists: Lists,
+) -> None:
+    """Put the best candidates that their users have not come by into the lists, in place.
 
     Args:
-        candidates_BK: 32-bit fingerprints.
-        windows: 64-bit item hashes, little endian, for each row, at least one: what the user's window holds.
-        seen: Fingerprints of what has left it.
-
-    Shape:
-        - candidates_BK: ``(B, K)``
-        - Output: ``(B, K)``
+        rows_R: Which lists, by event.
+        numbers_RK: Item numbers, best first; 0 is no candidate.
+        scores_RK: Their scores.
+        fingerprints: By item number.
+        passed: What each user has come by.
+        lists: To be filled.
     """
-    candidates_KB = np.ascontiguousarray(candidates_BK.T)  # so that the long axis is the inner one
-    mask_KB = np.zeros(candidates_KB.shape, dtype=np.bool_)
-    same_KB = np.empty_like(mask_KB)
-    for items_B in np.ascontiguousarray(_fingerprints(windows).T):
-        mask_KB |= np.equal(candidates_KB, items_B, out=same_KB)
-    rows, left = [], []
-    for row, (fingerprints, candidates) in enumerate(zip(seen, candidates_BK.tolist(), strict=True)):
-        if fingerprints and not fingerprints.isdisjoint(candidates):
-            rows.append(row)
-            left.append([*map(fingerprints.__contains__, candidates)])
-    if rows:
-        mask_KB[:, rows] |= np.array(left).T
-    return mask_KB.T
+    for r in range(len(rows_R)):
+        b, n = rows_R[r], 0
+        for k in range(numbers_RK.shape[1]):
+            if n == lists.items_BN.shape[1]:
+                break
+            number = numbers_RK[r, k]
+            if number > 0 and not _has_passed(passed, b, fingerprints[number]):
+                lists.items_BN[b, n] = number
+                lists.scores_BN[b, n] = scores_RK[r, k]
+                n += 1
+        lists.lengths_B[b] = n
 
 
-def _fingerprints(windows: Sequence[bytes]) -> npt.NDArray[np.uint32]:
-    """Fingerprints of the windows' items; a row shorter than the longest repeats its first. Shape: ``(B, T)``."""
-    lengths = np.fromiter(map(len, windows), np.int64, len(windows)) // 8
-    ends = np.cumsum(lengths)
-    flat = np.frombuffer(b"".join(windows), dtype="<u4")[::2]
-    if not len(flat):
-        return np.zeros((len(windows), 0), dtype=np.uint32)
-    steps = np.arange(lengths.max(initial=1))
-    places = (ends - lengths)[:, None] + np.where(steps < lengths[:, None], steps, 0)
-    fingerprints: npt.NDArray[np.uint32] = flat[places]
-    return fingerprints
+@compiled
+def fill(
+    popular: Popular, first_B: IntArray, end_B: IntArray, fingerprints: FingerprintArray, passed: Passed, lists: Lists
+) -> None:
+    """Complete lists that are not full from what is popular, in place.
 
-
-def first_allowed(allowed_BK: npt.NDArray[np.bool_], n: int) -> tuple[IntArray, IntArray]:
-    """Where the first ``n`` allowed candidates of each row stand, in their order.
-
-    Returns:
-        Row and column of every kept candidate, by row and then by rank.
+    Args:
+        popular: Popular items of all catalogues, each catalogue's best first.
+        first_B: Where those of an event's catalogue begin.
+        end_B: Where they end.
+        fingerprints: By item number.
+        passed: What each user has come by.
+        lists: To be completed.
     """
-    kept = allowed_BK & (np.cumsum(allowed_BK, axis=1) <= n)
-    rows, columns = np.nonzero(kept)
-    return rows, columns
+    for b in range(len(lists.lengths_B)):
+        n_found, n = lists.lengths_B[b], lists.lengths_B[b]
+        for place in range(first_B[b], end_B[b]):
+            if n == lists.items_BN.shape[1]:
+                break
+            fingerprint = popular.item_P[place]
+            if not popular.may_list_P[place] or _has_passed(passed, b, fingerprint):
+                continue
+            is_listed = False
+            for i in range(n_found):
+                is_listed |= fingerprints[lists.items_BN[b, i]] == fingerprint
+            if not is_listed:
+                lists.items_BN[b, n] = -1 - place
+                lists.scores_BN[b, n] = popular.score_P[place]
+                n += 1
+        lists.lengths_B[b] = n
+
+
+@compiled
+def _has_passed(passed: Passed, b: int, fingerprint: np.uint32) -> bool:
+    """Whether a user has come by an item, as of an event."""
+    found = False
+    for t in range(passed.window_first_B[b], passed.window_end_B[b]):
+        found |= passed.window_T[t] == fingerprint
+    for f in range(passed.seen_first_B[b], passed.seen_end_B[b]):
+        found |= passed.seen_F[f] == fingerprint
+    return found

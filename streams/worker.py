@@ -10,15 +10,17 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from bisect import bisect_left
 from collections import Counter
-from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from operator import attrgetter
+from typing import TypeVar
 
 from aiokafka.errors import KafkaError, MessageSizeTooLargeError
 from redis.exceptions import RedisError
 
-from streams.batches import Computed, Handled, OwnedPartition, RecordBatch, Remembered
+from streams.batches import Computed, Handled, OwnedPartition, RecordBatch
 from streams.decode import Decoded, Limits, decode
 from streams.errors import OvertakenError, StateMismatchError
 from streams.metrics import WorkerMetrics
@@ -29,18 +31,19 @@ from streams.output import (
     deliver,
     deliver_batched,
     forwarded_record,
-    list_record,
+    list_records,
 )
 from streams.pipeline import Batch, Outcome, Rules, Serving, Source, process
 from streams.popularity import log2_add
-from streams.session import Session, SessionKey, applied_offset_of, pack
+from streams.session import SessionKey, StoredSession, applied_offset_of
 from streams.settings import TopicNames
-from streams.store import Applied, Changes, LogBounds, SessionStore
+from streams.store import SEEN_REFRESH, Applied, Changes, LogBounds, SessionStore
 
 logger = logging.getLogger(__name__)
 T = TypeVar("T")
 _LONGEST_PAUSE_S = 2.0
 _DEAD_LETTER_PAUSE_S = 0.5
+_NO_SESSION = StoredSession(b"")
 
 
 class RevokedError(Exception):
@@ -170,8 +173,7 @@ class BatchWorker:
         with self.metrics.stage("decode"):
             decoded = [self._decode(batch, owned) for batch, owned in fitting]
         with self.metrics.stage("load"):
-            loads = (self._load(*pair, events) for pair, events in zip(fitting, decoded, strict=True))
-            sessions = await _all_of(loads)
+            sessions = await self._sessions(fitting, decoded)
         ready: list[tuple[RecordBatch, OwnedPartition, Batch]] = []
         for (batch, owned), events, found in zip(fitting, decoded, sessions, strict=True):
             if isinstance(found, OvertakenError):
@@ -187,9 +189,9 @@ class BatchWorker:
             [given for _, _, given in ready], self._serving(), self.rules.pipeline, now_ms, self.metrics.stage
         )
         with self.metrics.stage("pack"):
-            computed = [self._computed(*each, out) for each, out in zip(ready, outcomes, strict=True)]
-            for each, outcome in zip(computed, outcomes, strict=True):
-                self._advance(each, outcome)  # only now: where packing one fails, all are worked out again
+            computed = [self._computed(*each, out, now_ms) for each, out in zip(ready, outcomes, strict=True)]
+            for each, (_, _, given) in zip(computed, ready, strict=True):
+                self._advance(each, given, now_ms)  # only now: where packing one fails, all are worked out again
         return computed, others
 
     def _decode(self, batch: RecordBatch, owned: OwnedPartition) -> Decoded:
@@ -207,26 +209,35 @@ class BatchWorker:
     def _source(self, batch: RecordBatch) -> Source:
         return Source(self.rules.cluster, self.rules.topics.interactions, batch.partition)
 
-    def _computed(self, batch: RecordBatch, owned: OwnedPartition, given: Batch, outcome: Outcome) -> Computed:
+    def _computed(
+        self, batch: RecordBatch, owned: OwnedPartition, given: Batch, outcome: Outcome, now_ms: int
+    ) -> Computed:
         """What a batch is to become."""
         topics, answered, decoded = self.rules.topics, owned.ownership.answered_until, given.decoded
-        popularity = _add_counts(owned.popularity, outcome.counts)
-        changed, unchanged = {}, []
-        for key, session in outcome.sessions.items():
-            before = given.sessions.get(key)
-            if session.seen is not (before.seen if before else b""):
-                changed[key] = session.seen
-            elif session.seen:
-                unchanged.append(key)
+        fresh_ms = now_ms - SEEN_REFRESH.total_seconds() * 1000
+        unchanged = [
+            key
+            for key, before in given.sessions.items()
+            if before.seen and before.seen_stored_ms < fresh_ms and key not in outcome.seen
+        ]
         counters = {
             "events": len(decoded.events),
             "duplicates": outcome.duplicates,
             "dead_letters": len(decoded.dead),
             "forwarded": len(decoded.misplaced),
         }
-        sessions = {key: pack(session) for key, session in outcome.sessions.items()}
-        changes = Changes(owned.computed, batch.end, sessions, popularity, counters, changed, unchanged)
-        outgoing = [list_record(r, topics.recommendations) for r in outcome.lists if r.source_offset >= answered]
+        changes = Changes(
+            owned.computed,
+            batch.end,
+            outcome.sessions,
+            _add_counts(owned.popularity, outcome.counts),
+            counters,
+            outcome.seen,
+            unchanged,
+        )
+        n_answered = bisect_left(decoded.events, answered, key=attrgetter("offset"))
+        users = [event.interaction.user_id for event in decoded.events[n_answered:]]
+        outgoing = list_records(users, outcome.lists[n_answered:], topics.recommendations)
         outgoing += [forwarded_record(m, topics.interactions) for m in decoded.misplaced if m.record.offset >= answered]
         dead = [
             dead_letter_record(d, topics, topics.interactions, batch.partition, self.rules.dead_letter_limit_bytes)
@@ -240,21 +251,25 @@ class BatchWorker:
             outgoing,
             dead,
             Counter(letter.reason for letter in decoded.dead),
-            Counter(made.sources[0] if made.sources else "none" for made in outcome.lists),
-            sum(map(len, sessions.values()))
-            + sum(map(len, changed.values()))
+            outcome.sources,
+            sum(map(len, outcome.sessions.values()))
+            + sum(map(len, outcome.seen.values()))
             + sum([len(record.value or b"") for record in (*outgoing, *dead)]),
         )
 
-    def _advance(self, computed: Computed, outcome: Outcome) -> None:
+    def _advance(self, computed: Computed, given: Batch, now_ms: int) -> None:
         """Let the next batch find what this one leads to."""
-        owned = computed.owned
-        owned.computed = computed.changes.end
-        owned.popularity.update(computed.changes.popularity)
-        packed = computed.changes.sessions
-        for key, session in outcome.sessions.items():
-            owned.sessions[key] = Remembered(packed[key], session.seen, session.seen_items)
-            owned.sessions.move_to_end(key)
+        owned, changes = computed.owned, computed.changes
+        owned.computed = changes.end
+        owned.popularity.update(changes.popularity)
+        remembered, before, changed = owned.sessions, given.sessions, changes.seen
+        touched = {*changed, *changes.unchanged_seen}
+        for key, packed in changes.sessions.items():
+            _, seen, stored_ms = before.get(key, _NO_SESSION)
+            if key in touched:
+                seen, stored_ms = changed.get(key, seen), now_ms
+            remembered[key] = StoredSession(packed, seen, stored_ms)
+            remembered.move_to_end(key)
 
     async def deliver(self, computed: Computed) -> Handled:
         """Make a batch durable: first all that goes out, then its state; waits as long as a dependency is down.
@@ -353,24 +368,37 @@ class BatchWorker:
         except RevokedError:
             return False
 
-    async def _load(self, batch: RecordBatch, owned: OwnedPartition, decoded: Decoded) -> dict[SessionKey, Session]:
-        """The sessions of the batch's users: from memory, else from the store."""
-        keys = {event.key for event in decoded.events}
-        sessions = {key: owned.sessions[key].session() for key in keys if key in owned.sessions}
-        missing = [key for key in keys if key not in sessions]
-        if not missing:
-            return sessions
+    async def _sessions(
+        self, batches: Sequence[tuple[RecordBatch, OwnedPartition]], decoded: Sequence[Decoded]
+    ) -> list[dict[SessionKey, StoredSession] | BaseException]:
+        """The sessions of each batch's users, or why they could not be loaded."""
+        keys = [{event.key: None for event in each.events} for each in decoded]
+        known = [
+            {key: session for key in theirs if (session := owned.sessions.get(key))}
+            for (_, owned), theirs in zip(batches, keys, strict=True)
+        ]
+        found: list[dict[SessionKey, StoredSession] | BaseException] = [*known]
+        lacking = [n for n, theirs in enumerate(keys) if len(known[n]) < len(theirs)]
+        loads = [self._load(*batches[n], [key for key in keys[n] if key not in known[n]]) for n in lacking]
+        for n, loaded in zip(lacking, await asyncio.gather(*loads, return_exceptions=True), strict=True):
+            found[n] = loaded if isinstance(loaded, BaseException) else known[n] | loaded
+        return found
+
+    async def _load(
+        self, batch: RecordBatch, owned: OwnedPartition, keys: Sequence[SessionKey]
+    ) -> dict[SessionKey, StoredSession]:
+        """Sessions that are not in memory, as the store has them."""
         # Every session that a batch in flight has changed is in memory, so nothing here can be older than it.
         position = owned.position
-        stored = await self._wait_for(
-            "Redis", batch.partition, owned, lambda: self.store.load(batch.partition, missing)
-        )
-        for key, found in zip(missing, stored, strict=True):
+        stored = await self._wait_for("Redis", batch.partition, owned, lambda: self.store.load(batch.partition, keys))
+        sessions = {}
+        for key, found in zip(keys, stored, strict=True):
             if found is None:
                 continue
-            session = sessions[key] = found.session()
-            if session.applied_offset >= position:
-                raise OvertakenError(f"a session holds offset {session.applied_offset}, the batch begins at {position}")
+            applied_offset = found.session().applied_offset  # that raises where the stored bytes cannot be read
+            if applied_offset >= position:
+                raise OvertakenError(f"a session holds offset {applied_offset}, the batch begins at {position}")
+            sessions[key] = found
         return sessions
 
     def _forget_unused(self, owned: OwnedPartition) -> None:
@@ -473,8 +501,3 @@ def _add_counts(
         before = changed.get(key, counts.get(key))
         changed[key] = count if before is None else log2_add(before, count)
     return changed
-
-
-async def _all_of(loads: Iterable[Coroutine[Any, Any, T]]) -> list[T | BaseException]:
-    """Answers and errors in the order of what was asked; what needs not wait costs no task."""
-    return await asyncio.gather(*loads, return_exceptions=True)

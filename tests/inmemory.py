@@ -22,6 +22,7 @@ from encoders.records import DEFAULT_CATALOGUE, Interaction
 from encoders.vocabulary import Vocabulary
 from encoders.window import WindowRule
 from index.flat import FlatIndex
+from index.protocol import TunableIndex, VectorIndex
 from streams.batches import RecordBatch
 from streams.decode import Decoded, Event
 from streams.metrics import WorkerMetrics
@@ -77,13 +78,24 @@ def users_of(partition: int, n_partitions: int, n: int) -> list[str]:
 
 @cache
 def model(
-    version: str = "a", ids: tuple[str, ...] = (), seed: int = 0, catalogue: str = DEFAULT_CATALOGUE, max_len: int = 50
+    version: str = "a",
+    ids: tuple[str, ...] = (),
+    seed: int = 0,
+    catalogue: str = DEFAULT_CATALOGUE,
+    max_len: int = 50,
+    index_type: type[VectorIndex] = FlatIndex,
 ) -> ServingModel:
-    """A small untrained GRU over items "1" … "40", or over the given ids in the given order."""
+    """A small untrained GRU over items "1" … "40", or over the given ids in the given order.
+
+    Its index is as good as exact, of whatever kind it is.
+    """
     item_ids = ids or tuple(str(number) for number in range(1, 41))
     torch.manual_seed(seed)
     encoder = GRUEncoder(GRUModule(len(item_ids), GRUConfig(embedding_dim=8, hidden_dim=6)))
     vocabulary = Vocabulary.from_ids(item_ids, catalogue)
+    index = index_type.build(encoder.item_vectors)
+    if isinstance(index, TunableIndex):
+        index.effort = index.max_effort
     manifest = Manifest(
         model="gru",
         version=version,
@@ -95,7 +107,7 @@ def model(
         metrics={},
         trained_through={},
         items_offsets={},
-        index=IndexRecord(kind=FlatIndex.kind),
+        index=IndexRecord(kind=index.kind),
         created_at_ms=0,
         n_items=len(item_ids),
         embedding_dim=encoder.embedding_dim,
@@ -103,7 +115,7 @@ def model(
     )
     popularity = np.zeros(len(item_ids) + 1, dtype=np.float32)
     bundle = Bundle(manifest, vocabulary, encoder, encoder.item_vectors, popularity, Path("in-memory"))
-    return ServingModel(bundle, FlatIndex.build(encoder.item_vectors))
+    return ServingModel(bundle, index)
 
 
 class Fault(Enum):

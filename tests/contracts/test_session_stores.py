@@ -14,7 +14,7 @@ import redis.asyncio
 from redis.exceptions import ConnectionError as RedisConnectionError
 
 from streams.errors import StateMismatchError
-from streams.session import SessionKey
+from streams.session import SessionKey, StoredSession
 from streams.settings import RedisSettings
 from streams.store import (
     Applied,
@@ -25,7 +25,6 @@ from streams.store import (
     Ownership,
     RedisStore,
     SessionStore,
-    StoredSession,
 )
 
 N_PARTITIONS = 3
@@ -130,7 +129,7 @@ class SessionStoreContract(ABC):
         token = (await store.acquire(0, LOG)).token
         await store.apply(0, token, Changes(0, 1, {U: b"1", V: b"1"}, seen={U: b"seen"}))
         await store.apply(0, token, Changes(1, 2, {U: b"2"}, unchanged_seen=[U]))
-        assert await store.load(0, [V, U]) == [StoredSession(b"1", None), StoredSession(b"2", b"seen")]
+        assert await store.load(0, [V, U]) == [StoredSession(b"1", b""), StoredSession(b"2", b"seen")]
         await store.apply(0, token, Changes(2, 3, {U: b"3"}, seen={U: b"more"}))
         assert await store.load(0, [U]) == [StoredSession(b"3", b"more")]
 

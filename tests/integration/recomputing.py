@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable
+from dataclasses import replace
 from itertools import groupby
 
 import numpy as np
@@ -15,8 +16,8 @@ from streams.decode import Limits
 from streams.fold import PartitionState, fold
 from streams.pipeline import Rules
 from streams.serving import ServingModel
-from streams.session import FINGERPRINT_MASK, Session, SessionKey
-from streams.waves import known_windows
+from streams.session import FINGERPRINT_MASK, Session, SessionKey, fingerprints_of
+from streams.waves import known_window
 from tests.processes import read_topic
 
 TOLERANCE = 1e-4
@@ -40,7 +41,8 @@ def sessions_at(settings: Settings, rules: Rules) -> dict[tuple[int, int], Sessi
                 into=state,
             )
             user = record.key.decode()
-            found[partition, record.offset] = state.sessions[SessionKey("default", user)].successor()
+            session = state.sessions[SessionKey("default", user)]
+            found[partition, record.offset] = replace(session, window=session.window.copy())
     return found
 
 
@@ -71,12 +73,12 @@ def not_recomputed(
 
 def _difference(made: Recommendation, session: Session, model: ServingModel, top_n: int) -> str | None:
     listed = [item for item in made.items if item.source == "ann"]
-    window = known_windows([session.window], model)
+    window = known_window(session.window, model)
     if not window.any():
         return "the model answers a window that it does not know" if listed else None
     _, vectors = model.bundle.encoder.encode(window)
     scores = model.bundle.item_vectors @ vectors[0]
-    seen = session.seen_set() | {identity & FINGERPRINT_MASK for identity in session.window.item_hashes}
+    seen = {*fingerprints_of(session.seen)} | {identity & FINGERPRINT_MASK for identity in session.window.item_hashes}
     ids = model.bundle.vocabulary.item_ids
     allowed = [n for n, item_id in enumerate(ids, 1) if item_hash(item_id) & FINGERPRINT_MASK not in seen]
     best = np.sort(scores[allowed])[::-1][:top_n]

@@ -110,7 +110,8 @@ def test_the_latest_list_in_redis_is_the_newest_one_on_the_topic(deployment: Dep
         assert session.latest is not None
         assert [item.item_id for item in session.latest.items] == item_ids(made)
         assert [item.source for item in session.latest.items] == [item.source for item in made.items]
-        assert [item.score for item in session.latest.items] == pytest.approx([item.score for item in made.items])
+        scores = [item.score for item in made.items]  # on the wire with six decimals
+        assert [item.score for item in session.latest.items] == pytest.approx(scores, abs=1e-6)
         assert session.latest.model_version == made.model_version
         assert session.latest.generated_at_ms == made.generated_at_ms
 

@@ -29,9 +29,9 @@ from streams.fold import differences, fold
 from streams.lanes import Lanes
 from streams.output import OutgoingRecord
 from streams.pipeline import Rules, Serving, Source
-from streams.session import SessionKey, unpack
+from streams.session import SessionKey, StoredSession, unpack
 from streams.settings import TopicNames
-from streams.store import Applied, Changes, LogBounds, MemoryStore, Ownership, StoredSession
+from streams.store import Applied, Changes, LogBounds, MemoryStore, Ownership
 from streams.worker import WorkerRules
 from tests.inmemory import NOW_MS, Bench, Fault, MemoryProducer, Record, batch, click, model, record, users_of
 
@@ -392,7 +392,7 @@ async def check(simulation: Simulation, reference: Bench) -> None:
     assert stored.popularity == expected.popularity
 
     folded = fold(log, partition=0, n_partitions=2, rules=RULES.pipeline, limits=Limits(), now_ms=NOW_MS)
-    sessions = {key: unpack(blob, stored.seen.get(key)) for key, blob in stored.sessions.items()}
+    sessions = {key: unpack(blob, stored.seen.get(key, b"")) for key, blob in stored.sessions.items()}
     assert differences(folded.sessions, sessions, {m.state_key: m for m in MODELS}.get) == []
 
     decoded = decode(log, partition=0, n_partitions=2, limits=Limits(), now_ms=NOW_MS)

@@ -85,7 +85,7 @@ async def apply(bench: Bench, log: Sequence[Record], cuts: Sequence[int]) -> Non
 
 def sessions(store: MemoryStore) -> dict[SessionKey, Session]:
     stored = store.partitions[0]
-    return {key: unpack(blob, stored.seen.get(key)) for key, blob in stored.sessions.items()}
+    return {key: unpack(blob, stored.seen.get(key, b"")) for key, blob in stored.sessions.items()}
 
 
 def assert_same_state(store: MemoryStore, other: MemoryStore, log: Sequence[Record]) -> None:

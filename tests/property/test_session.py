@@ -9,7 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from encoders.window import Entry, Window
+from streams.advance import _see
 from streams.errors import StateFormatError
+from streams.lists import SOURCES
 from streams.session import NO_LIST, LatestList, Session, fingerprints_of, pack, pack_list, unpack, with_seen
 
 u8, u32, u64 = (st.integers(0, 2**bits - 1) for bits in (8, 32, 64))
@@ -35,7 +37,7 @@ lists = st.builds(
 
 @st.composite
 def filled_lists(draw: st.DrawFn) -> LatestList:
-    items = draw(st.lists(st.tuples(st.text(max_size=256), float32, short), max_size=12))
+    items = draw(st.lists(st.tuples(st.text(max_size=256), float32, st.sampled_from(SOURCES)), max_size=12))
     return draw(lists)._replace(
         item_ids=[item_id for item_id, _, _ in items],
         scores=[score for _, score, _ in items],
@@ -82,15 +84,13 @@ def test_a_memory_holds_the_newest_distinct_values_newest_last(values: list[int]
 
 
 @given(st.lists(st.lists(st.integers(0, 30), max_size=5), max_size=20), st.integers(0, 12))
-def test_a_session_remembers_what_left_its_window_like_a_memory_of_distinct_values(
-    departures: list[list[int]], limit: int
-) -> None:
-    session, plain = Session(), b""
+def test_the_compiled_memory_of_what_left_a_window_is_the_plain_one(departures: list[list[int]], limit: int) -> None:
+    """It is written anew behind those of other users, which stay as they are."""
+    seen, others = np.arange(1000, 2000, dtype=np.uint32), 7
+    first = end = others
+    plain = b""
     for left in departures:
-        session, before = session.successor(), session
-        kept = before.seen, before.seen_set()
-        session.see(left, limit)
+        first, end = _see(seen, end, first, end, np.array(left, dtype=np.uint64) + np.uint64(2**32), limit)
         plain = with_seen(plain, left, limit)
-        assert session.seen == plain
-        assert session.seen_set() == set(fingerprints_of(plain))
-        assert (before.seen, before.seen_set()) == kept
+        assert seen[first:end].tobytes() == plain
+    assert seen[:others].tolist() == list(range(1000, 1000 + others))

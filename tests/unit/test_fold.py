@@ -51,7 +51,7 @@ async def stored() -> dict[SessionKey, Session]:
     await bench.worker.handle(batch(LOG))
     assert isinstance(bench.store, MemoryStore)
     partition = bench.store.partitions[0]
-    return {key: unpack(blob, partition.seen.get(key)) for key, blob in partition.sessions.items()}
+    return {key: unpack(blob, partition.seen.get(key, b"")) for key, blob in partition.sessions.items()}
 
 
 LOG = records([click(user, str(item)) for item in range(1, 8) for user in "uv"])

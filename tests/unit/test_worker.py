@@ -16,11 +16,11 @@ from encoders.vocabulary import item_hash
 from encoders.window import WindowRule
 from streams.batches import Computed, Handled, RecordBatch, together
 from streams.errors import OvertakenError, StateFormatError, StateMismatchError
-from streams.output import OutgoingRecord
+from streams.output import OutgoingRecord, list_records
 from streams.pipeline import Rules, Serving
-from streams.session import Session, SessionKey, pack, unpack
+from streams.session import SessionKey, StoredSession, unpack
 from streams.settings import TopicNames
-from streams.store import Applied, Changes, LogBounds, MemoryStore, StoredSession
+from streams.store import Applied, Changes, LogBounds, MemoryStore
 from streams.worker import WorkerRules
 from tests.inmemory import Bench, Fault, Record, batch, click, model, record, records, users_of
 
@@ -754,15 +754,15 @@ async def test_where_one_partition_cannot_be_worked_out_none_has_moved(
     pair: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A defect is retried with the whole fetch: what had moved already would be taken for applied."""
-    packed: list[Session] = []
+    packed: list[Sequence[bytes]] = []
 
-    def fails_at_the_second(session: Session) -> bytes:
-        packed.append(session)
+    def fails_at_the_second(users: Sequence[str], lists: Sequence[bytes], topic: str) -> list[OutgoingRecord]:
+        packed.append(lists)
         if len(packed) == 2:
             raise ValueError("a defect")
-        return pack(session)
+        return list_records(users, lists, topic)
 
-    monkeypatch.setattr("streams.worker.pack", fails_at_the_second)
+    monkeypatch.setattr("streams.worker.list_records", fails_at_the_second)
     with pytest.raises(ValueError, match="a defect"):
         await pair.worker.compute(fetch(0))
     assert [owned.computed for owned in pair.worker.partitions.values()] == [0, 0]

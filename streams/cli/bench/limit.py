@@ -8,7 +8,8 @@ In it, in microseconds of CPU an event:
 
 * ``consume``: aiokafka, `getmany` of at most a batch, committed records only;
 * ``encode``: `SequenceEncoder.step` of a wave, from states and items that lie in arrays already;
-* ``search``: the index, with as many queries and answers as the worker asks for at once;
+* ``search``: the index, FAISS's own where it is flat, with as many queries as the worker asks at once and as many
+  answers as a list has items;
 * ``mget``: one `MGET` of a batch's sessions for each partition, times the share of events whose session the
   worker had to load;
 * ``script``: one script for each partition that sets the sessions, the popularity counts and the offset, all of
@@ -46,6 +47,7 @@ from redis.asyncio import Redis
 from encoders.bundle import read_bundle
 from encoders.records import DEFAULT_CATALOGUE
 from index.build import load_index
+from index.flat import FlatIndex
 from streams.cli.bench.errors import BenchError
 from streams.publish import SCHEMA_HEADER
 from streams.session import SessionKey
@@ -145,7 +147,8 @@ class _Lap:
 def _compute(options: LimitOptions) -> dict[str, float]:
     """The parts that need no server: a step of the encoder and a search."""
     bundle = read_bundle(options.bundle)
-    index = load_index(bundle.index_path, bundle.manifest.index.kind)
+    kind, path = bundle.manifest.index.kind, bundle.index_path
+    index = faiss.read_index(str(path)) if kind == FlatIndex.kind else load_index(path, kind)
     random = np.random.default_rng(0)
     items = random.integers(1, bundle.manifest.n_items, (COMPUTED_EVENTS // options.wave + 1, options.wave))
     states, queries = bundle.encoder.initial_states(options.wave), []

@@ -17,7 +17,6 @@ from streams.cli.bench.events import Load
 from streams.cli.bench.limit import LimitOptions, measure_limit
 from streams.cli.bench.stage import PARTITIONS, Ground, Stage
 from streams.settings import WorkerSettings
-from streams.strategy import Width
 
 CATALOGUE = "ml1m"
 LIMIT_EVENTS = 100_000
@@ -84,7 +83,7 @@ def _drained(
 
 
 def _limit_options(ground: Ground, load: Load, ours: Drained, update: ModelUpdate, top_n: int) -> LimitOptions:
-    """What the worker had: its batches, its waves, and as many answers of a search."""
+    """What the worker had: its batches and its waves; and no more answers than a list takes."""
     batch = max(1, round(ours.batch_events))
     return LimitOptions(
         brokers=ground.kafka.brokers,
@@ -95,7 +94,7 @@ def _limit_options(ground: Ground, load: Load, ours: Drained, update: ModelUpdat
         bundle=str(bundle_path(update.uri)),
         batch=batch,
         wave=mean_wave([event.key for event in load.events], batch),
-        answers=Width().candidates(top_n),
+        answers=top_n,
         loaded_share=load.n_users / len(load),  # a session stays in the worker's memory once it was read
         n_events=LIMIT_EVENTS,
     )
