@@ -8,11 +8,15 @@ them as plain Python.
 from __future__ import annotations
 
 from collections.abc import Callable
+from hashlib import blake2b
+from pathlib import Path
 from typing import Any, TypeVar, cast
 
 import numpy as np
 import numpy.typing as npt
-from numba import njit
+from numba import config, njit, types
+from numba.core import cgutils
+from numba.extending import intrinsic
 
 F = TypeVar("F", bound=Callable[..., Any])
 Bytes = npt.NDArray[np.uint8]
@@ -21,9 +25,26 @@ Int = Any
 """A whole number in a compiled function, where an `int` and an element of an array are the same."""
 
 
+def _folder() -> Path:
+    """Where machine code is kept: beside these sources, else among the user's caches."""
+    here = Path(__file__).resolve().parent
+    sources = sorted(path for package in (here, here.parent / "streams") for path in package.glob("*.py"))
+    name = f"compiled-{blake2b(b''.join(path.read_bytes() for path in sources), digest_size=8).hexdigest()}"
+    folder = here / "__pycache__" / name
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError:
+        folder = Path.home() / ".cache" / "streamrec" / name
+    return folder
+
+
+_settings: Any = config
+_settings.CACHE_DIR = _settings.CACHE_DIR or str(_folder())
+
+
 def compiled(function: F) -> F:
     """Compile a function when it is first called with arguments of new types; the machine code is kept on disk."""
-    return cast(F, njit(cache=True, nogil=True)(function))
+    return cast(F, njit(cache=True)(function))
 
 
 def as_bytes(data: bytes) -> Bytes:
@@ -31,11 +52,27 @@ def as_bytes(data: bytes) -> Bytes:
     return np.frombuffer(data, dtype=np.uint8)
 
 
+def _call_memcpy(typing_context: Any, into: Any, at: Any, source: Any, start: Any, n: Any) -> Any:
+    """C's `memcpy` between two arrays of bytes: LLVM makes none of a loop, as it cannot know that they are two."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> None:
+        to, origin = (
+            builder.gep(context.make_array(signature.args[n])(context, builder, arguments[n]).data, [arguments[n + 1]])
+            for n in (0, 2)
+        )
+        raw_memcpy: Callable[..., None] = cgutils.raw_memcpy
+        raw_memcpy(builder, to, origin, arguments[4], 1)
+
+    return types.void(into, at, source, start, n), generate
+
+
+_memcpy: Any = intrinsic(_call_memcpy)
+
+
 @compiled
 def copy_bytes(into: Bytes, at: Int, source: Bytes, start: Int, n: Int) -> Int:
-    """Copy ``n`` bytes, and return where the next go."""
-    for i in range(n):
-        into[at + i] = source[start + i]
+    """Copy ``n`` bytes from one array into another, and return where the next go."""
+    _memcpy(into, at, source, start, n)
     return at + n
 
 

@@ -29,9 +29,9 @@ def set_kernels() -> None:
 
 def compiled(function: F) -> F:
     """Compile a loop over arrays when it is first called; the machine code is kept on disk."""
-    return cast(F, njit(cache=True, nogil=True)(function))
+    return cast(F, njit(cache=True)(function))
 
 
 def compiled_without_nan(function: F) -> F:
     """The same for a loop that never meets NaN, and compares many numbers at once for it."""
-    return cast(F, njit(cache=True, nogil=True, fastmath={"nnan", "nsz"})(function))
+    return cast(F, njit(cache=True, fastmath={"nnan", "nsz"})(function))

@@ -28,7 +28,7 @@ from streams.feeds import ModelUpdates, check_user
 from streams.items import ItemCatalogue
 from streams.lanes import Lanes
 from streams.metrics import WorkerMetrics
-from streams.output import Producer
+from streams.output import PRODUCE_BATCH_BYTES, Producer
 from streams.ownership import PartitionKeeper
 from streams.pipeline import Rules, Serving
 from streams.preflight import Place
@@ -46,8 +46,6 @@ BUFFERED_FETCHES = 1
 """Fetches that wait for the agent; a full buffer holds up fetching. More than one would be small ones that wait, while
 what arrives meanwhile could have come with them in one."""
 
-PRODUCE_BATCH_BYTES = 900_000
-"""Most bytes of one batch of lists; somewhat less than brokers take by default."""
 
 DRAIN_TIMEOUT_S = 5.0
 """How long a worker that stops tries to finish what it has begun."""

@@ -9,6 +9,7 @@ from enum import Enum
 from typing import NamedTuple
 
 from streams.decode import ConsumedRecord
+from streams.lists import WireLists
 from streams.output import OutgoingRecord
 from streams.session import SessionKey, StoredSession
 from streams.store import Changes, Ownership
@@ -66,8 +67,10 @@ class Computed:
     partition: int
     owned: OwnedPartition
     changes: Changes
-    outgoing: list[OutgoingRecord]
-    """Lists and forwarded records that have not been sent before."""
+    lists: list[WireLists]
+    """Those that have not been sent before."""
+    forwarded: list[OutgoingRecord]
+    """The same of records outside their users' partitions."""
     dead_letters: list[OutgoingRecord]
     dead_by_reason: Counter[str]
     lists_by_source: Counter[str]
@@ -92,7 +95,8 @@ def together(batches: Sequence[Computed]) -> Computed:
             {key: seen for each in changes for key, seen in each.seen.items()},
             list({key: None for each in changes for key in each.unchanged_seen}),
         ),
-        [record for batch in batches for record in batch.outgoing],
+        [lists for batch in batches for lists in batch.lists],
+        [record for batch in batches for record in batch.forwarded],
         [record for batch in batches for record in batch.dead_letters],
         sum((batch.dead_by_reason for batch in batches), Counter()),
         sum((batch.lists_by_source for batch in batches), Counter()),

@@ -90,7 +90,7 @@ class StateReader:
             return None
         keys, key = self._keys(home), SessionKey(catalogue, user_id)
         blob, seen = self._client.mget([keys.session(key), keys.seen(key)])
-        return None if blob is None else unpack(blob, seen)
+        return None if blob is None else unpack(blob, seen or b"")
 
     def sessions(self, partition: int) -> Iterator[tuple[SessionKey, Session]]:
         """All sessions of a partition, in no order.
@@ -106,7 +106,7 @@ class StateReader:
             stored = self._client.mget([*chunk, *map(keys.seen, found)])
             for key, blob, seen in zip(found, stored[: len(found)], stored[len(found) :], strict=True):
                 if blob is not None:  # it may have expired since
-                    yield key, unpack(blob, seen)
+                    yield key, unpack(blob, seen or b"")
 
     def reset(self, partition: int) -> int:
         """Drop everything that is stored of a partition: sessions, counts, offset and owner, all at once.

@@ -7,6 +7,7 @@ Shape letters: ``B`` events, ``N`` length of a list.
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from typing import NamedTuple
 
@@ -76,6 +77,62 @@ class Head(NamedTuple):
     user_ids: Texts
 
 
+class WireLists:
+    """Lists in their wire form, each with the user whose it is.
+
+    Args:
+        users: Their ids.
+        values: The lists, as JSON.
+    """
+
+    def __init__(self, users: Texts, values: Texts) -> None:
+        self.users, self.values = users, values
+
+    def __len__(self) -> int:
+        return len(self.values.ends) - 1
+
+    def __getitem__(self, part: slice) -> WireLists:
+        first, end, _ = part.indices(len(self))
+        ends = slice(first, end + 1)
+        return WireLists(Texts(self.users.data, self.users.ends[ends]), Texts(self.values.data, self.values.ends[ends]))
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, WireLists) and [*self.records()] == [*other.records()]
+
+    __hash__ = None  # type: ignore[assignment]
+
+    @classmethod
+    def none(cls) -> WireLists:
+        """No list."""
+        return cls(texts([]), texts([]))
+
+    def __iter__(self) -> Iterator[bytes]:
+        """The lists alone."""
+        return iter(cut(self.values.data, self.values.ends))
+
+    @property
+    def size_bytes(self) -> int:
+        """How long the lists are together."""
+        return int(self.values.ends[-1] - self.values.ends[0])
+
+    def records(self) -> Iterator[tuple[bytes, bytes]]:
+        """User and list, one after the other."""
+        return zip(cut(self.users.data, self.users.ends), self, strict=True)
+
+    def take(self, places: Sequence[int]) -> WireLists:
+        """Some of them."""
+        records = [*self.records()]
+        users, values = zip(*[records[place] for place in places], strict=True)
+        return WireLists(joined(users), joined(values))
+
+
+def joined(parts: Sequence[bytes]) -> Texts:
+    """Texts in UTF-8 as one array."""
+    ends = np.zeros(len(parts) + 1, dtype=np.int64)
+    np.cumsum([len(part) for part in parts], out=ends[1:])
+    return Texts(as_bytes(b"".join(parts)), ends)
+
+
 def texts(strings: list[str]) -> Texts:
     """Strings as one array of bytes."""
     whole = "".join(strings)
@@ -86,8 +143,8 @@ def texts(strings: list[str]) -> Texts:
     return Texts(as_bytes(encoded), ends)
 
 
-def wire_lists(head: Head, lists: Lists, names: Names, model_version: str | None, generated_at_ms: int) -> list[bytes]:
-    """Every list as JSON.
+def wire_lists(head: Head, lists: Lists, names: Names, model_version: str | None, generated_at_ms: int) -> WireLists:
+    """Every list in its wire form.
 
     Args:
         head: Whose lists they are.
@@ -108,15 +165,13 @@ def wire_lists(head: Head, lists: Lists, names: Names, model_version: str | None
         b'","score":',
         *(b',"source":"%s","because":[]}' % source.encode() for source in SOURCES),
     ]
-    ends = np.zeros(len(pieces) + 1, dtype=np.int64)
-    np.cumsum([len(piece) for piece in pieces], out=ends[1:])
-    data, places = _write_lists(head, lists, names, Texts(as_bytes(b"".join(pieces)), ends))
-    return cut(data, places)
+    data, places = _write_lists(head, lists, names, joined(pieces))
+    return WireLists(head.user_ids, Texts(data, places))
 
 
 def cut(data: Bytes, places: IntArray) -> list[bytes]:
     """Bytes between places that follow one another."""
-    whole, cuts = data.tobytes(), places.tolist()
+    whole, cuts = data[places[0] : places[-1]].tobytes(), (places - places[0]).tolist()
     return [whole[start:end] for start, end in pairwise(cuts)]
 
 

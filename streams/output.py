@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Iterable, Sequence
+import time
+from collections.abc import Awaitable, Sequence
 from hashlib import sha256
 from typing import NamedTuple, Protocol
 
@@ -12,10 +13,14 @@ from aiokafka.errors import KafkaError, MessageSizeTooLargeError
 
 from encoders.records import SCHEMA_VERSION
 from streams.decode import DeadLetter, Misplaced
+from streams.lists import WireLists
+from streams.record_batch import ReadyBatch, record_batches
 from streams.routing import partition_of_key
 from streams.settings import TopicNames
 
 logger = logging.getLogger(__name__)
+PRODUCE_BATCH_BYTES = 900_000
+"""Most bytes of one batch of lists; somewhat less than brokers take by default."""
 Headers = Sequence[tuple[str, bytes | None]]
 _SCHEMA: Headers = [("schema", b"%d" % SCHEMA_VERSION)]
 
@@ -52,75 +57,80 @@ class Producer(Protocol):
     ) -> asyncio.Future[object]:
         """Queue a record; the future holds its acknowledgement."""
 
-    def create_batch(self) -> BatchBuilder:
-        """An empty batch of records for one partition."""
-
-    async def send_batch(self, batch: BatchBuilder, topic: str, *, partition: int) -> asyncio.Future[object]:
+    async def send_batch(self, batch: ReadyBatch, topic: str, *, partition: int) -> asyncio.Future[object]:
         """Queue a whole batch; the future holds its acknowledgement."""
 
     async def partitions_for(self, topic: str) -> set[int]:
         """All partitions of a topic."""
 
 
-class BatchBuilder(Protocol):
-    """The part of aiokafka's batch builder that is used."""
+class UndeliveredLists(NamedTuple):
+    """Lists that were not delivered, and why."""
 
-    def append(self, *, timestamp: int | None, key: bytes | None, value: bytes | None, headers: Headers) -> object:
-        """Add a record; None if there is no room for it. The first one always has room."""
-
-    def close(self) -> None:
-        """Let nothing be added any more."""
+    lists: WireLists
+    error: Exception
 
 
-async def deliver_batched(producer: Producer, records: Sequence[OutgoingRecord]) -> list[Failure]:
-    """`deliver` for many records: built into one batch a partition, at a fourth of the cost of single records.
+async def deliver_lists(
+    producer: Producer, topic: str, partition: int, n_partitions: int, lists: Sequence[WireLists], most_bytes: int
+) -> list[UndeliveredLists]:
+    """Produce lists as whole record batches and await every acknowledgement.
 
-    A batch that is refused for its size is delivered record by record.
+    Args:
+        producer: Where to.
+        topic: Of the lists.
+        partition: Where their events come from.
+        n_partitions: Of the topic of the events. Where the topic of the lists has as many, lists go into the
+            partition with the same number, since both are keyed by user.
+        lists: What to produce, in this order.
+        most_bytes: Of a record batch. One that is refused for its size is sent again in halves.
+
+    Returns:
+        What was not delivered. The others are on the brokers, as far as `acks` asks for.
     """
     try:
-        batches = await _batches(producer, records)
+        n_targets = len(await producer.partitions_for(topic))
     except KafkaError as error:
-        return [Failure(record, error) for record in records]
-    failures: list[Failure] = []
-    sent: list[list[OutgoingRecord]] = []
-    futures: list[asyncio.Future[object]] = []
-    for topic, partition, builder, members in batches:
-        try:
-            futures.append(await producer.send_batch(builder, topic, partition=partition))
-            sent.append(members)
-        except (KafkaError, AssertionError) as error:  # aiokafka asserts that a given partition exists
-            failures += [Failure(record, error) for record in members]
-    for members, answer in zip(sent, await asyncio.gather(*futures, return_exceptions=True), strict=True):
-        if isinstance(answer, MessageSizeTooLargeError):
-            failures += await deliver(producer, members)
+        return [UndeliveredLists(part, error) for part in lists]
+    same = n_targets == n_partitions
+    targets = [(partition, part) for part in lists] if same else _by_partition(lists, n_targets)
+    now_ms = time.time_ns() // 1_000_000
+    sent: list[tuple[int, WireLists]] = []
+    answers: list[Awaitable[object]] = []
+    for target, some in targets:
+        for batch, part in record_batches(some, now_ms, most_bytes):
+            sent.append((target, part))
+            answers.append(await _sent(producer, batch, topic, target))
+    undelivered: list[UndeliveredLists] = []
+    for (target, part), answer in zip(sent, await asyncio.gather(*answers, return_exceptions=True), strict=True):
+        if isinstance(answer, MessageSizeTooLargeError) and len(part) > 1:
+            half = len(part) // 2
+            halves = [part[:half], part[half:]]
+            undelivered += await deliver_lists(producer, topic, target, n_targets, halves, most_bytes)
         elif problem := _error_of(answer):
-            failures += [Failure(record, problem) for record in members]
-    return failures
+            undelivered.append(UndeliveredLists(part, problem))
+    return undelivered
 
 
-async def _batches(
-    producer: Producer, records: Sequence[OutgoingRecord]
-) -> list[tuple[str, int, BatchBuilder, list[OutgoingRecord]]]:
-    """Records as closed batches, in their order: topic, partition, the batch, and what is in it."""
-    n_partitions = {topic: len(await producer.partitions_for(topic)) for topic in {record.topic for record in records}}
-    batches: list[tuple[str, int, BatchBuilder, list[OutgoingRecord]]] = []
-    open_batches: dict[tuple[str, int], tuple[BatchBuilder, list[OutgoingRecord]]] = {}
-    for record in records:
-        topic, key, value, headers, partition = record
-        if not isinstance(headers, list):  # aiokafka takes nothing else
-            headers = list(headers)
-        if partition is None:
-            partition = partition_of_key(key, n_partitions[topic])
-        current = open_batches.get((topic, partition))
-        if current is None or current[0].append(timestamp=None, key=key, value=value, headers=headers) is None:
-            builder = producer.create_batch()
-            builder.append(timestamp=None, key=key, value=value, headers=headers)
-            current = open_batches[topic, partition] = (builder, [])
-            batches.append((topic, partition, *current))
-        current[1].append(record)
-    for _, _, builder, _ in batches:
-        builder.close()
-    return batches
+async def _sent(producer: Producer, batch: ReadyBatch, topic: str, partition: int) -> Awaitable[object]:
+    """The acknowledgement to come of a batch; what keeps it from being sent comes the same way."""
+    try:
+        return await producer.send_batch(batch, topic, partition=partition)
+    except (KafkaError, AssertionError) as error:  # aiokafka asserts that a given partition exists
+        refused: asyncio.Future[object] = asyncio.get_running_loop().create_future()
+        refused.set_exception(error)
+        return refused
+
+
+def _by_partition(lists: Sequence[WireLists], n_partitions: int) -> list[tuple[int, WireLists]]:
+    """Lists by the partition of their user, in their order."""
+    found = []
+    for part in lists:
+        places: dict[int, list[int]] = {}
+        for place, (user, _) in enumerate(part.records()):
+            places.setdefault(partition_of_key(user, n_partitions), []).append(place)
+        found += [(target, part.take(mine)) for target, mine in places.items()]
+    return found
 
 
 async def deliver(producer: Producer, records: Sequence[OutgoingRecord]) -> list[Failure]:
@@ -154,11 +164,6 @@ def _error_of(answer: object) -> Exception | None:
         stopped: Exception = KafkaError("the producer was stopped")
         return stopped
     return answer if isinstance(answer, Exception) else None
-
-
-def list_records(users: Iterable[str], lists: Iterable[bytes], topic: str) -> list[OutgoingRecord]:
-    """Lists in their wire form, each keyed by its user."""
-    return [OutgoingRecord(topic, user.encode(), made, _SCHEMA) for user, made in zip(users, lists, strict=True)]
 
 
 def forwarded_record(misplaced: Misplaced, topic: str) -> OutgoingRecord:

@@ -25,7 +25,7 @@ from encoders.window import WindowRule
 from streams.advance import Advanced, Numbers, advance
 from streams.columns import Columns, columns_of, ends_of
 from streams.decode import DeadLetter, Decoded, Event
-from streams.lists import ANN, POPULARITY, Head, Lists, Names, Texts, texts, wire_lists
+from streams.lists import ANN, POPULARITY, Head, Lists, Names, Texts, WireLists, texts, wire_lists
 from streams.packing import packed_sessions
 from streams.popularity import PopularItems, most_popular
 from streams.search import find
@@ -94,8 +94,8 @@ class Batch:
 class Outcome:
     """What a batch leads to. Nothing has happened yet: the caller makes it durable."""
 
-    lists: list[bytes] = field(default_factory=list)
-    """One for each event, in their order, in the wire form."""
+    lists: WireLists = field(default_factory=WireLists.none)
+    """One for each event, in their order."""
     sources: Counter[str] = field(default_factory=Counter)
     """How many lists each candidate source heads; `none` of those that are empty."""
     sessions: dict[SessionKey, bytes] = field(default_factory=dict)
@@ -200,14 +200,12 @@ def _complete(batches: Sequence[Batch], serving: Serving, passed: Passed, lists:
     """Complete lists from what is popular in their catalogues; returns what those items are called."""
     if (lists.lengths_B == lists.items_BN.shape[1]).all():
         return texts([])
-    catalogues = list(serving.popular)
     ends = ends_of([len(items.item_ids) for items in serving.popular.values()])
-    place_of = {catalogue: place for place, catalogue in enumerate(catalogues)}
-    nowhere = len(catalogues) - 1  # its end, where nothing is left
+    place_of = {catalogue: place for place, catalogue in enumerate(serving.popular)}
     asked = np.array(
         [place_of.get(event.key.catalogue, -1) for batch in batches for event in batch.decoded.events], dtype=np.int64
     )
-    first_B, end_B = np.where(asked < 0, ends[nowhere + 1], ends[asked]), ends[asked + 1]
+    first_B, end_B = ends[asked], ends[asked + 1]  # of an unknown catalogue nothing: from the last end to the first
     hashes = [identity for items in serving.popular.values() for identity in items.item_hashes]
     popular = Popular(
         (np.array(hashes, dtype=np.uint64) & np.uint64(FINGERPRINT_MASK)).astype(np.uint32),
@@ -238,7 +236,7 @@ def _outcome(
     columns: Columns,
     advanced: Advanced,
     packed: list[bytes],
-    written: list[bytes],
+    written: WireLists,
     lists: Lists,
     rules: Rules,
 ) -> Outcome:

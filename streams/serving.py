@@ -20,6 +20,8 @@ from streams.lists import Texts
 from streams.session import FINGERPRINT_MASK
 from streams.strategy import ByFingerprint, Width
 
+_LONGEST_KEY_BYTES = 255
+"""A stored session counts them in one byte."""
 _WARM_UP_ROWS = 32
 _WARM_UP_K = 50
 _SCORE_TOLERANCE = 0.1
@@ -116,6 +118,11 @@ def verify(model: ServingModel, reference: BundleReference, rule: WindowRule) ->
     manifest, path = model.bundle.manifest, model.bundle.index_path
     if manifest.version != reference.version:
         raise BundleError(f"{path.parent} holds version {manifest.version}, the update announced {reference.version}")
+    if len(model.state_key.encode()) > _LONGEST_KEY_BYTES:
+        raise BundleError(
+            f"{path.parent}: the names of model and version, {model.state_key!r}, take more than {_LONGEST_KEY_BYTES}"
+            " bytes, which no stored session has room for; publish it under shorter ones"
+        )
     if manifest.window_rule != rule:
         raise BundleError(
             f"{path.parent} was trained under another window rule than this worker's sessions are kept under: "

@@ -23,15 +23,17 @@ from redis.exceptions import RedisError
 from streams.batches import Computed, Handled, OwnedPartition, RecordBatch
 from streams.decode import Decoded, Limits, decode
 from streams.errors import OvertakenError, StateMismatchError
+from streams.lists import WireLists
 from streams.metrics import WorkerMetrics
 from streams.output import (
+    PRODUCE_BATCH_BYTES,
+    Failure,
     OutgoingRecord,
     Producer,
     dead_letter_record,
     deliver,
-    deliver_batched,
+    deliver_lists,
     forwarded_record,
-    list_records,
 )
 from streams.pipeline import Batch, Outcome, Rules, Serving, Source, process
 from streams.popularity import log2_add
@@ -236,9 +238,8 @@ class BatchWorker:
             unchanged,
         )
         n_answered = bisect_left(decoded.events, answered, key=attrgetter("offset"))
-        users = [event.interaction.user_id for event in decoded.events[n_answered:]]
-        outgoing = list_records(users, outcome.lists[n_answered:], topics.recommendations)
-        outgoing += [forwarded_record(m, topics.interactions) for m in decoded.misplaced if m.record.offset >= answered]
+        lists = outcome.lists[n_answered:]
+        forwarded = [forwarded_record(m, topics.interactions) for m in decoded.misplaced if m.record.offset >= answered]
         dead = [
             dead_letter_record(d, topics, topics.interactions, batch.partition, self.rules.dead_letter_limit_bytes)
             for d in decoded.dead
@@ -248,13 +249,15 @@ class BatchWorker:
             batch.partition,
             owned,
             changes,
-            outgoing,
+            [lists] if len(lists) else [],
+            forwarded,
             dead,
             Counter(letter.reason for letter in decoded.dead),
             outcome.sources,
             sum(map(len, outcome.sessions.values()))
             + sum(map(len, outcome.seen.values()))
-            + sum([len(record.value or b"") for record in (*outgoing, *dead)]),
+            + lists.size_bytes
+            + sum([len(record.value or b"") for record in (*forwarded, *dead)]),
         )
 
     def _advance(self, computed: Computed, given: Batch, now_ms: int) -> None:
@@ -415,20 +418,32 @@ class BatchWorker:
         partition, owned = computed.partition, computed.owned
         if computed.dead_letters:
             await self._deliver_dead(partition, owned, computed.dead_letters)
-        remaining = computed.outgoing
+        lists, forwarded = computed.lists, computed.forwarded
+        topic, n_partitions = self.rules.topics.recommendations, self.rules.n_partitions
 
         async def attempt() -> None:
-            nonlocal remaining
-            failures = await deliver_batched(self._producer(), remaining)
-            for record, error in failures:
+            nonlocal lists, forwarded
+            failed = await deliver_lists(self._producer(), topic, partition, n_partitions, lists, PRODUCE_BATCH_BYTES)
+            lists = []
+            for part, error in failed:
                 if isinstance(error, MessageSizeTooLargeError):  # waiting would not make it smaller
-                    self._give_up(record, str(error))
-            failures = [failure for failure in failures if not isinstance(failure.error, MessageSizeTooLargeError)]
-            remaining = [failure.record for failure in failures]
-            if failures:
-                raise failures[0].error
+                    self._give_up_list(part, str(error))
+                else:
+                    lists.append(part)
+            failures = await deliver(self._producer(), forwarded) if forwarded else []
+            forwarded = self._without_too_large(failures)
+            errors = [error for _, error in (*failed, *failures) if not isinstance(error, MessageSizeTooLargeError)]
+            if errors:
+                raise errors[0]
 
         await self._wait_for("Kafka", partition, owned, attempt)
+
+    def _without_too_large(self, failures: Sequence[Failure]) -> list[OutgoingRecord]:
+        """What may be tried again; what is too large for the broker is given up."""
+        for record, error in failures:
+            if isinstance(error, MessageSizeTooLargeError):
+                self._give_up(record, str(error))
+        return [f.record for f in failures if not isinstance(f.error, MessageSizeTooLargeError)]
 
     async def _deliver_dead(self, partition: int, owned: OwnedPartition, records: list[OutgoingRecord]) -> None:
         """Give up at once what is too large for the broker, and the rest when the patience is over."""
@@ -437,15 +452,17 @@ class BatchWorker:
             async with asyncio.timeout(patience_s):
                 while records and self.partitions.get(partition) is owned:
                     failures = await deliver(self._producer(), records)
-                    for record, error in failures:
-                        if isinstance(error, MessageSizeTooLargeError):
-                            self._give_up(record, str(error))
-                    records = [f.record for f in failures if not isinstance(f.error, MessageSizeTooLargeError)]
+                    records = self._without_too_large(failures)
                     if records:
                         await self._sleep(_DEAD_LETTER_PAUSE_S)
         except TimeoutError:
             for record in records:
                 self._give_up(record, f"not written in {patience_s:g} s")
+
+    def _give_up_list(self, lists: WireLists, why: str) -> None:
+        self.metrics.dead_letters_lost.inc()
+        (_, value), *_ = lists.records()
+        logger.error("gave up a list that could not be written (%s): %.200s", why, value.decode())
 
     def _give_up(self, dead: OutgoingRecord, why: str) -> None:
         self.metrics.dead_letters_lost.inc()

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import torch
 from aiokafka.errors import KafkaConnectionError, RequestTimedOutError
+from aiokafka.record.default_records import DefaultRecordBatch
 
 from encoders.bundle import Bundle, IndexRecord, Manifest, vocabulary_fingerprint
 from encoders.gru import GRUConfig, GRUEncoder, GRUModule
@@ -28,6 +29,7 @@ from streams.decode import Decoded, Event
 from streams.metrics import WorkerMetrics
 from streams.output import OutgoingRecord
 from streams.pipeline import Serving
+from streams.record_batch import ReadyBatch
 from streams.routing import partition_of
 from streams.serving import ServingModel
 from streams.settings import TopicNames
@@ -132,31 +134,11 @@ class Fault(Enum):
     """No acknowledgement ever comes, and nothing is written."""
 
 
-class MemoryBatch:
-    """aiokafka's batch builder, with room for so many records."""
-
-    def __init__(self, room: int) -> None:
-        self.members: list[tuple[bytes | None, bytes | None, tuple[tuple[str, bytes | None], ...]]] = []
-        self._room = room
-
-    def append(
-        self,
-        *,
-        timestamp: int | None,
-        key: bytes | None,
-        value: bytes | None,
-        headers: Sequence[tuple[str, bytes | None]],
-    ) -> object:
-        """See `streams.output.BatchBuilder`."""
-        assert isinstance(headers, list), "aiokafka takes nothing else"
-        if self._room == 0 or len(self.members) >= self._room:
-            return None
-        self.members.append((key, value, tuple(headers)))
-        return True
-
-    def close(self) -> None:
-        """See `streams.output.BatchBuilder`."""
-        self._room = 0
+def members_of(batch: ReadyBatch) -> list[tuple[bytes | None, bytes | None, tuple[tuple[str, bytes | None], ...]]]:
+    """Key, value and headers of each record, as aiokafka reads them."""
+    read = DefaultRecordBatch(bytearray(batch._build()))
+    assert read.validate_crc()
+    return [(record.key, record.value, tuple(record.headers)) for record in read]
 
 
 class MemoryProducer:
@@ -171,8 +153,6 @@ class MemoryProducer:
         self.fault = fault
         self.attempts = 0
         self.n_partitions = 1
-        self.room = 10_000
-        """Records to a batch."""
 
     async def send(
         self,
@@ -201,14 +181,10 @@ class MemoryProducer:
             answer.set_exception(RequestTimedOutError())
         return answer
 
-    def create_batch(self) -> MemoryBatch:
-        """See `streams.output.Producer`."""
-        return MemoryBatch(self.room)
-
-    async def send_batch(self, batch: MemoryBatch, topic: str, *, partition: int) -> asyncio.Future[object]:
+    async def send_batch(self, batch: ReadyBatch, topic: str, *, partition: int) -> asyncio.Future[object]:
         """See `streams.output.Producer`; one fault for the whole batch, the first that a record meets."""
         self.attempts += 1
-        members = [OutgoingRecord(topic, *member, partition) for member in batch.members]
+        members = [OutgoingRecord(topic, *member, partition) for member in members_of(batch)]
         faults = [self.fault(member) for member in members]
         return self._answer(members, next((fault for fault in faults if fault is not Fault.NONE), Fault.NONE))
 
@@ -236,6 +212,8 @@ class Bench:
         self.producer = MemoryProducer()
         self.serving = serving or Serving()
         self.metrics = WorkerMetrics()
+        self.now_ms = NOW_MS
+        """The worker's clock; change it to let time pass."""
         self.slept: list[float] = []
         self.waiting = asyncio.Event()
         """Set once the worker waits for a dependency."""
@@ -245,7 +223,7 @@ class Bench:
             lambda: self.serving,
             self.rules,
             self.metrics,
-            now_ms=lambda: NOW_MS,
+            now_ms=lambda: self.now_ms,
             sleep=sleep or self._sleep,
         )
 

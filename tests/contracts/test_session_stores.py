@@ -14,9 +14,11 @@ import redis.asyncio
 from redis.exceptions import ConnectionError as RedisConnectionError
 
 from streams.errors import StateMismatchError
-from streams.session import SessionKey, StoredSession
+from streams.inspection import StateReader
+from streams.session import Session, SessionKey, StoredSession, pack
 from streams.settings import RedisSettings
 from streams.store import (
+    SEEN_REFRESH,
     Applied,
     Changes,
     Keys,
@@ -337,6 +339,18 @@ class TestRedisStore(SessionStoreContract):
             await RedisStore(self.client, topic=self.topic, cluster="c", n_partitions=1).acquire(0, LOG)
         ).position == 0
 
+    async def test_what_is_stored_can_be_looked_at_whether_its_user_has_seen_anything_or_not(
+        self, store: RedisStore, redis_server: RedisSettings
+    ) -> None:
+        blob = pack(Session(applied_offset=0))
+        token = (await store.acquire(0, LOG)).token
+        await store.apply(0, token, Changes(0, 1, {U: blob, V: blob}, seen={V: b"seen"}))
+        client = redis_server.sync_client()
+        reader = StateReader(client, self.topic)
+        found = dict(await asyncio.to_thread(lambda: list(reader.sessions(0))))
+        client.close()
+        assert {key: session.seen for key, session in found.items()} == {U: b"", V: b"seen"}
+
     async def test_a_session_expires_and_each_event_puts_that_off(self) -> None:
         name = Keys.of("", self.topic, 0).session(U)
         for offset, ttl in enumerate((timedelta(hours=1), timedelta(hours=3))):
@@ -352,6 +366,20 @@ class TestRedisStore(SessionStoreContract):
         await self.client.pexpire(name, 1000)
         await store.apply(0, token, Changes(1, 2, {U: b"2"}, unchanged_seen=[U]))
         assert await self.client.pttl(name) > 1000
+
+    async def test_what_was_seen_outlives_its_session_by_as_long_as_it_may_go_unmentioned(self) -> None:
+        ttl, keys = timedelta(hours=2), Keys.of("", self.topic, 0)
+        store = RedisStore(self.client, topic=self.topic, cluster="c", n_partitions=1, session_ttl=ttl)
+        token = (await store.acquire(0, LOG)).token
+        for given in (
+            Changes(0, 1, {U: b"1", V: b"1"}, {("default", "1"): 0.5}, {"events": 1}, {U: b"seen", V: b"seen"}),
+            Changes(1, 2, {U: b"2", V: b"2"}, unchanged_seen=[V, U]),
+        ):
+            await store.apply(0, token, given)
+            for key in (U, V):
+                lives_ms = [await self.client.pttl(name) for name in (keys.session(key), keys.seen(key))]
+                expected_ms = [each.total_seconds() * 1000 for each in (ttl, ttl + SEEN_REFRESH)]
+                assert lives_ms == pytest.approx(expected_ms, rel=0.1)
 
     async def test_nothing_but_sessions_expires(self, store: RedisStore) -> None:
         token = (await store.acquire(0, LOG)).token

@@ -19,7 +19,8 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 import streams.app
 import streams.worker
 from streams.cli import main
-from streams.output import Failure, OutgoingRecord, Producer, deliver_batched
+from streams.lists import WireLists
+from streams.output import Producer, UndeliveredLists, deliver_lists
 from streams.store import Applied, Changes, RedisStore
 
 COMMAND = ("-m", "tests.faults.staged_worker")
@@ -68,12 +69,15 @@ class StagedStore(RedisStore):
         return applied
 
 
-async def deliver_half(producer: Producer, records: Sequence[OutgoingRecord]) -> list[Failure]:
+async def deliver_half(
+    producer: Producer, topic: str, partition: int, n_partitions: int, lists: Sequence[WireLists], most_bytes: int
+) -> list[UndeliveredLists]:
     """Produce all but at the staged call: there only half, and crash."""
     if next(deliveries) == StagedStore.stage_at:
-        await deliver_batched(producer, records[: len(records) // 2])
+        half = [part[: len(part) // 2] for part in lists]
+        await deliver_lists(producer, topic, partition, n_partitions, half, most_bytes)
         os._exit(CRASHED)
-    return await deliver_batched(producer, records)
+    return await deliver_lists(producer, topic, partition, n_partitions, lists, most_bytes)
 
 
 deliveries = count(1)
@@ -81,6 +85,6 @@ deliveries = count(1)
 if __name__ == "__main__":
     streams.app.RedisStore = StagedStore  # type: ignore[misc]
     if StagedStore.stage == Stage.CRASH_PRODUCING:
-        streams.worker.deliver_batched = deliver_half
+        streams.worker.deliver_lists = deliver_half
     sys.argv.insert(1, "worker")
     main()

@@ -111,6 +111,19 @@ def test_the_largest_record_is_read_and_one_byte_more_is_not() -> None:
     assert decoded(Record(0, wire() + b" "), limits=limits).dead[0].reason == "too-large"
 
 
+@pytest.mark.parametrize("headers", [(), (("schema", b"1"),), (("trace", b"12"),)], ids=str)
+@pytest.mark.parametrize("value_bytes", [150, 198, 199, 200, 201, 399])
+def test_a_record_is_as_large_as_its_value_its_key_and_its_headers(
+    value_bytes: int, headers: tuple[tuple[str, bytes], ...]
+) -> None:
+    limits, value = Limits(max_record_bytes=400), wire().ljust(value_bytes)
+    for key_bytes in range(401):
+        size = value_bytes + key_bytes + sum(len(name) + len(held) for name, held in headers)
+        outcome = decoded(Record(0, value, b"k" * key_bytes, headers), limits=limits)
+        assert [dead.reason for dead in outcome.dead] == (["too-large"] if size > 400 else [])
+        assert len(outcome.events) == (size <= 400)
+
+
 def test_a_record_of_the_brokers_maximal_size_is_dead_before_it_is_parsed() -> None:
     assert reason(b"[" * 1_048_576) == "too-large"
 

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from hashlib import sha256
 
 import pytest
 from aiokafka.errors import KafkaConnectionError, MessageSizeTooLargeError
 
 from streams.decode import DeadLetter, Misplaced
+from streams.lists import WireLists, joined, texts
 from streams.output import (
     OutgoingRecord,
     dead_letter_record,
     deliver,
-    deliver_batched,
+    deliver_lists,
     forwarded_record,
-    list_records,
 )
 from streams.routing import partition_of
 from streams.settings import TopicNames
@@ -78,18 +79,6 @@ async def test_a_producer_that_is_stopped_fails_its_records() -> None:
     assert [failure.record for failure in failures] == outgoing(2)
 
 
-def test_a_list_is_keyed_by_its_user_and_carries_the_schema() -> None:
-    first, second = list_records(["ü", "v"], [b"{}", b"[]"], "recommendations")
-    assert (first.topic, first.key, first.value, first.partition) == ("recommendations", "ü".encode(), b"{}", None)
-    assert (second.key, second.value) == (b"v", b"[]")
-    assert list(first.headers) == list(second.headers) == [("schema", b"1")]
-
-
-def test_a_list_without_a_user_is_a_defect() -> None:
-    with pytest.raises(ValueError, match="longer"):
-        list_records(["u"], [b"{}", b"{}"], "recommendations")
-
-
 @pytest.mark.parametrize("key", [None, b"wrong"])
 def test_a_forwarded_record_is_as_it_came_but_in_its_users_partition(key: bytes | None) -> None:
     value = b' {"future": 1, ' + click("ü").to_json()[1:]
@@ -143,58 +132,96 @@ def test_a_limit_of_nothing_keeps_the_hash_alone() -> None:
     assert dict(sent.headers)["value-sha256"] == sha256(b"abc").hexdigest().encode()
 
 
-# --- whole batches
+# --- lists, in whole batches
 
 
-async def test_records_go_out_in_one_batch_for_each_partition() -> None:
+def wire_lists(n: int, users: Sequence[str] = ()) -> WireLists:
+    names = users or [f"user-{i}" for i in range(n)]
+    return WireLists(texts(list(names)), joined([b"{%d}" % i for i in range(n)]))
+
+
+async def deliver_to(producer: MemoryProducer, *lists: WireLists, n_partitions: int = 1, most_bytes: int = 10_000):  # type: ignore[no-untyped-def]
+    return await deliver_lists(producer, "t", 0, n_partitions, lists, most_bytes)
+
+
+async def test_a_list_is_keyed_by_its_user_and_carries_the_schema() -> None:
+    producer = MemoryProducer()
+    assert await deliver_to(producer, wire_lists(2, ["ü", "v"])) == []
+    assert producer.topics["t"] == [
+        OutgoingRecord("t", "ü".encode(), b"{0}", (("schema", b"1"),), 0),
+        OutgoingRecord("t", b"v", b"{1}", (("schema", b"1"),), 0),
+    ]
+
+
+async def test_lists_go_where_their_events_come_from_if_the_topics_have_as_many_partitions() -> None:
+    producer = MemoryProducer()
+    producer.n_partitions = 4
+    assert await deliver_lists(producer, "t", 3, 4, [wire_lists(5)], 10_000) == []
+    assert producer.attempts == 1
+    assert {record.partition for record in producer.topics["t"]} == {3}
+
+
+async def test_lists_go_where_their_users_belong_if_the_topics_differ_in_partitions() -> None:
     producer = MemoryProducer()
     producer.n_partitions = 4
     users = [f"user-{i}" for i in range(50)]
-    assert await deliver_batched(producer, list_records(users, [b"{}"] * 50, "t")) == []
+    assert await deliver_to(producer, wire_lists(50, users), n_partitions=7) == []
     assert producer.attempts == 4
     assert {record.key: record.partition for record in producer.topics["t"]} == {
         user.encode(): partition_of(user, 4) for user in users
     }
+    assert {record.key: record.value for record in producer.topics["t"]} == {
+        user.encode(): b"{%d}" % i for i, user in enumerate(users)
+    }
 
 
-async def test_within_a_partition_records_keep_their_order() -> None:
+async def test_lists_keep_their_order_and_a_full_batch_is_followed_by_another() -> None:
     producer = MemoryProducer()
-    assert await deliver_batched(producer, outgoing(5)) == []
-    assert [record.key for record in producer.topics["t"]] == [record.key for record in outgoing(5)]
-
-
-async def test_a_full_batch_is_followed_by_another() -> None:
-    producer = MemoryProducer()
-    producer.room = 2
-    assert await deliver_batched(producer, outgoing(5)) == []
-    assert producer.attempts == 3
-    assert [record.key for record in producer.topics["t"]] == [record.key for record in outgoing(5)]
+    assert await deliver_to(producer, wire_lists(5), wire_lists(4), most_bytes=150) == []
+    assert producer.attempts > 3
+    assert [record.value for record in producer.topics["t"]] == [b"{%d}" % i for i in (*range(5), *range(4))]
 
 
 @pytest.mark.parametrize("fault", [Fault.REFUSED, Fault.FAILED, Fault.UNANSWERED])
-async def test_of_a_batch_that_fails_every_record_is_named(fault: Fault) -> None:
-    producer = MemoryProducer(lambda record: fault if record.partition == 1 else Fault.NONE)
-    given = [OutgoingRecord("t", b"%d" % i, b"v", (), i % 2) for i in range(6)]
-    failures = await deliver_batched(producer, given)
-    assert [failure.record for failure in failures] == given[1::2]
+async def test_of_a_batch_that_fails_every_list_is_named(fault: Fault) -> None:
+    producer = MemoryProducer(lambda record: fault if record.key == b"user-3" else Fault.NONE)
+    failures = await deliver_to(producer, wire_lists(2), wire_lists(5)[2:])
+    (failure,) = failures
+    assert [*failure.lists.records()] == [(b"user-2", b"{2}"), (b"user-3", b"{3}"), (b"user-4", b"{4}")]
+    again = MemoryProducer()
+    assert await deliver_to(again, failure.lists) == []
+    assert [record.key for record in again.topics["t"]] == [b"user-2", b"user-3", b"user-4"]
 
 
-async def test_a_batch_that_is_too_large_goes_record_by_record() -> None:
+async def test_a_batch_that_is_too_large_goes_in_halves_and_a_list_that_is_too_large_is_named() -> None:
     class Small(MemoryProducer):
         async def send_batch(self, batch, topic, *, partition):  # type: ignore[no-untyped-def]
-            answer = asyncio.get_running_loop().create_future()
-            answer.set_exception(MessageSizeTooLargeError())
-            return answer
+            if batch.record_count() > 2 or b"{4}" in batch._build():
+                answer = asyncio.get_running_loop().create_future()
+                answer.set_exception(MessageSizeTooLargeError())
+                return answer
+            return await super().send_batch(batch, topic, partition=partition)
 
     producer = Small()
-    assert await deliver_batched(producer, outgoing(3)) == []
-    assert producer.topics["t"] == outgoing(3)
+    (failure,) = await deliver_to(producer, wire_lists(7))
+    assert isinstance(failure.error, MessageSizeTooLargeError)
+    assert [*failure.lists] == [b"{4}"]
+    assert sorted(record.value or b"" for record in producer.topics["t"]) == [b"{%d}" % i for i in (0, 1, 2, 3, 5, 6)]
 
 
-async def test_a_topic_that_cannot_be_asked_for_fails_all_its_records() -> None:
+async def test_a_topic_that_cannot_be_asked_for_fails_all_its_lists() -> None:
     class Away(MemoryProducer):
         async def partitions_for(self, topic: str) -> set[int]:
             raise KafkaConnectionError("no broker")
 
-    failures = await deliver_batched(Away(), outgoing(2))
-    assert [failure.record for failure in failures] == outgoing(2)
+    failures = await deliver_to(Away(), wire_lists(2), wire_lists(1))
+    assert [[*failure.lists] for failure in failures] == [[b"{0}", b"{1}"], [b"{0}"]]
+
+
+async def test_lists_of_a_partition_that_does_not_exist_fail() -> None:
+    class Asserting(MemoryProducer):
+        async def send_batch(self, batch, topic, *, partition):  # type: ignore[no-untyped-def]
+            raise AssertionError("Unrecognized partition")
+
+    (failure,) = await deliver_to(Asserting(), wire_lists(2))
+    assert isinstance(failure.error, AssertionError)

@@ -166,7 +166,7 @@ def test_what_leaves_the_window_is_still_seen() -> None:
 def test_what_was_seen_comes_back_only_where_it_has_changed() -> None:
     """It grows with the user's past, and is stored beside the session."""
     rules = Rules(window=WindowRule(max_len=4))
-    first = run([click("u", str(i)) for i in range(1, 6)] + [click("v")], rules=rules)
+    first = run([click("v"), *(click("u", str(i)) for i in range(1, 6))], rules=rules)
     assert set(first.seen) == {U}
     second = run([click("u", "6"), click("v", "2")], sessions=first.sessions, rules=rules, start=6)
     assert second.seen == {}
@@ -355,6 +355,13 @@ def test_an_unknown_item_in_the_window_is_passed_over_by_the_model() -> None:
     assert ids(outcome.lists[1]) == ids(outcome.lists[0]) == best_of(model(), ["3"], 10)
     assert ids(outcome.lists[3]) == ids(outcome.lists[2]) == best_of(model(), ["3", "14"], 10)
     assert len(outcome.sessions[U].window) == 4
+
+
+def test_an_unknown_item_after_what_was_stored_is_passed_over_too() -> None:
+    before = run([click(item="3")], Serving(model())).sessions
+    outcome = run([click(item="new"), click(item="newer"), click(item="14")], Serving(model()), before, start=1)
+    assert ids(outcome.lists[0]) == ids(outcome.lists[1]) == best_of(model(), ["3"], 10)
+    assert ids(outcome.lists[2]) == best_of(model(), ["3", "14"], 10)
 
 
 def test_no_model_yet_popularity_answers_and_says_so() -> None:
@@ -551,7 +558,7 @@ def test_the_state_of_the_model_is_found_among_those_of_others() -> None:
     key, before = model().state_key, run([click(item="3")], Serving(model())).sessions
     state = before[U].states[key]
     for states in (
-        {"a@b": bytes(40), key: state, f"{key}c": bytes(8)},
+        {"a@b": bytes(40), key: state, f"{key}c": bytes(24)},
         {key[:-1]: bytes(24), f"{key} ": b"", key: state},
     ):
         given = {U: replace(before[U], states=states)}

@@ -7,6 +7,8 @@ import logging
 from collections.abc import Sequence
 from dataclasses import replace
 from hashlib import sha256
+from itertools import count
+from typing import Any
 
 import pytest
 from aiokafka.errors import MessageSizeTooLargeError
@@ -16,12 +18,13 @@ from encoders.vocabulary import item_hash
 from encoders.window import WindowRule
 from streams.batches import Computed, Handled, RecordBatch, together
 from streams.errors import OvertakenError, StateFormatError, StateMismatchError
-from streams.output import OutgoingRecord, list_records
+from streams.output import OutgoingRecord
 from streams.pipeline import Rules, Serving
-from streams.session import SessionKey, StoredSession, unpack
+from streams.record_batch import ReadyBatch
+from streams.session import FINGERPRINT_MASK, SessionKey, StoredSession, fingerprints_of, unpack
 from streams.settings import TopicNames
-from streams.store import Applied, Changes, LogBounds, MemoryStore
-from streams.worker import WorkerRules
+from streams.store import SEEN_REFRESH, Applied, Changes, LogBounds, MemoryStore
+from streams.worker import WorkerRules, _add_counts
 from tests.inmemory import Bench, Fault, Record, batch, click, model, record, records, users_of
 
 TOPICS = TopicNames()
@@ -86,6 +89,14 @@ async def test_a_batch_is_answered_counted_and_durable(bench: Bench, store: Faul
     assert partition.counters == {"events": 2, "duplicates": 0, "dead_letters": 0, "forwarded": 0}
     assert bench.figure("events_total") == 2
     assert bench.figure("batch_size_count") == 1
+    assert bench.figure("lists_total", source="none") == 2
+
+
+async def test_lists_are_counted_by_the_source_of_their_best_item(store: FaultyStore) -> None:
+    bench = Bench(store=store, serving=Serving(model()))
+    await bench.acquire()
+    await bench.worker.handle(batch(records([click(item="1"), click("v", "unknown"), click(item="2")])))
+    assert (bench.figure("lists_total", source="ann"), bench.figure("lists_total", source="none")) == (2, 1)
 
 
 async def test_popularity_of_batches_adds_up(bench: Bench, store: FaultyStore) -> None:
@@ -244,6 +255,25 @@ async def test_a_dead_letter_that_is_too_large_for_the_broker_is_given_up_at_onc
     assert await bench.worker.handle(batch([Record(0, b"bad"), record(1, click())])) is Handled.DONE
     assert bench.figure("dead_letters_lost_total") == 1
     assert bench.slept == []
+
+
+async def test_a_list_that_is_too_large_for_the_broker_is_given_up_and_the_others_arrive(
+    store: FaultyStore, caplog: pytest.LogCaptureFixture
+) -> None:
+    bench = await patient(store, 30.0)
+    send_batch = bench.producer.send_batch
+
+    async def refuse(given: ReadyBatch, topic: str, *, partition: int) -> asyncio.Future[object]:
+        if b'"event_id":"large"' in given._build():
+            raise MessageSizeTooLargeError
+        return await send_batch(given, topic, partition=partition)
+
+    bench.producer.send_batch = refuse  # type: ignore[method-assign]
+    given = [click(item=str(n), event_id="large" if n == 2 else str(n)) for n in range(1, 4)]
+    assert await bench.worker.handle(batch(records(given))) is Handled.DONE
+    assert [made["event_id"] for made in bench.producer.lists()] == ["1", "3"]
+    assert bench.figure("dead_letters_lost_total") == 1
+    assert "large" in caplog.text
 
 
 # --- dependencies that are down
@@ -639,7 +669,11 @@ async def test_all_that_waits_counts_as_bytes_sessions_what_was_seen_and_lists_t
     (computed,) = await ahead(bench, batch(records([click(item=str(n)) for n in range(1, 40)])))
     changes = computed.changes
     assert changes.seen
-    written = [*changes.sessions.values(), *changes.seen.values(), *(sent.value or b"" for sent in computed.outgoing)]
+    written = [
+        *changes.sessions.values(),
+        *changes.seen.values(),
+        *(made for lists in computed.lists for made in lists),
+    ]
     assert computed.size_bytes == sum(map(len, written))
 
 
@@ -665,6 +699,46 @@ async def test_batches_delivered_together_are_what_they_are_one_by_one(store: Fa
     for name in ("events_total",):
         assert one.figure(name) == other.figure(name) > 0
     assert one.figure("dead_letters_total", reason="not-json") == other.figure("dead_letters_total", reason="not-json")
+
+
+async def test_the_store_hears_once_an_hour_that_what_was_seen_is_still_wanted(store: FaultyStore) -> None:
+    """And at once of what has changed, or was read from the store; nothing of those who have seen nothing."""
+    bench = Bench(WorkerRules(TOPICS, "cluster", 1, Rules(window=WindowRule(max_len=4))), store)
+    await bench.acquire()
+    heard = []
+    interactions = iter([click(item=str(n)) for n in range(1, 12)])
+    hour_ms = int(SEEN_REFRESH.total_seconds() * 1000)
+    log = [*(next(interactions) for _ in range(5)), click("v")]
+    for offset, passed_ms in ((0, 0), (6, 0), (7, hour_ms), (8, 1), (9, 1), (10, hour_ms + 1)):
+        bench.now_ms += passed_ms
+        if offset == 9:
+            await bench.acquire()  # it begins with an empty memory
+        log = log if offset == 0 else [click(item=None, event_id=str(offset)), click("v", event_id=f"v{offset}")]
+        start = bench.worker.partitions[0].computed
+        (computed,), _ = await bench.worker.compute([batch(records(log, start))])
+        await bench.worker.deliver(computed)
+        heard.append((len(computed.changes.seen), [key.user_id for key in computed.changes.unchanged_seen]))
+    assert heard == [(1, []), (0, []), (0, []), (0, ["u"]), (0, ["u"]), (0, ["u"])]
+    (computed,), _ = await bench.worker.compute([batch(records(list(interactions), 16))])
+    assert (len(computed.changes.seen), computed.changes.unchanged_seen) == (1, [])
+
+
+async def test_what_was_seen_goes_on_from_memory_and_from_the_store(store: FaultyStore) -> None:
+    rules = WorkerRules(TOPICS, "cluster", 1, Rules(window=WindowRule(max_len=2)))
+    bench = Bench(rules, store)
+    await bench.acquire()
+    for offset in range(12):
+        if offset == 6:
+            bench = Bench(rules, store)
+            await bench.acquire()
+        await bench.worker.handle(
+            batch([record(offset, click(item=str(offset) if offset % 3 else None, event_id=str(offset)))])
+        )
+    whole = store.partitions[0]
+    session = unpack(whole.sessions[U], whole.seen[U])
+    items = [item_hash(str(n)) for n in range(12) if n % 3]
+    assert session.window.item_hashes == items[-len(session.window) :]
+    assert fingerprints_of(session.seen) == [i & FINGERPRINT_MASK for i in items[: -len(session.window)]]
 
 
 # --- several partitions
@@ -754,15 +828,14 @@ async def test_where_one_partition_cannot_be_worked_out_none_has_moved(
     pair: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A defect is retried with the whole fetch: what had moved already would be taken for applied."""
-    packed: list[Sequence[bytes]] = []
+    calls = count(1)
 
-    def fails_at_the_second(users: Sequence[str], lists: Sequence[bytes], topic: str) -> list[OutgoingRecord]:
-        packed.append(lists)
-        if len(packed) == 2:
+    def fails_at_the_second(*given: Any) -> dict[tuple[str, str], float]:
+        if next(calls) == 2:
             raise ValueError("a defect")
-        return list_records(users, lists, topic)
+        return _add_counts(*given)
 
-    monkeypatch.setattr("streams.worker.list_records", fails_at_the_second)
+    monkeypatch.setattr("streams.worker._add_counts", fails_at_the_second)
     with pytest.raises(ValueError, match="a defect"):
         await pair.worker.compute(fetch(0))
     assert [owned.computed for owned in pair.worker.partitions.values()] == [0, 0]

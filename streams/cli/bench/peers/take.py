@@ -20,12 +20,11 @@ import torch
 
 from encoders.bundle.manifest import MANIFEST_FILE, read_manifest
 from encoders.records import BundleReference
-from streams.app import PRODUCE_BATCH_BYTES
 from streams.batches import RecordBatch
 from streams.cli.bench.peers.naive import n_partitions, run_app, stock_app
 from streams.cli.bench.peers.options import PeerOptions, peer_options
 from streams.metrics import WorkerMetrics
-from streams.output import Producer
+from streams.output import PRODUCE_BATCH_BYTES, Producer
 from streams.pipeline import Rules, Serving
 from streams.serving import ServingModel
 from streams.settings import RedisSettings, TopicNames
