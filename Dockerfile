@@ -22,16 +22,19 @@ FROM python:3.11.14-slim-bookworm
 # libgomp1: OpenMP for torch.
 RUN apt-get update && apt-get install -y --no-install-recommends libgomp1 && rm -rf /var/lib/apt/lists/* \
     && useradd --system --uid 10001 --create-home streamrec \
-    && install -d -o streamrec -g streamrec /bundles
+    && install -d -o streamrec -g streamrec /bundles /var/cache/streamrec
 COPY --from=build /opt/streamrec /opt/streamrec
 ENV PATH=/opt/streamrec/bin:$PATH \
     PYTHONUNBUFFERED=1 \
     OMP_NUM_THREADS=1 \
+    NUMBA_CACHE_DIR=/var/cache/streamrec \
     STREAMREC_MODEL__BUNDLES=/bundles \
     STREAMREC_WEB__HOST=0.0.0.0 \
     STREAMREC_WEB__PORT=8080
 USER streamrec
 WORKDIR /home/streamrec
+# Compiled for the processor of the build; on another one the first start of a worker takes ten seconds more.
+RUN python -c "from streams.pipeline import compile_loops; compile_loops()"
 VOLUME /bundles
 EXPOSE 8080
 # Of a worker. Other roles serve no page: docker-compose.yml turns the check off for them.

@@ -7,7 +7,9 @@ them as plain Python.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
+from contextlib import suppress
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any, TypeVar, cast
@@ -31,11 +33,9 @@ def _folder() -> Path:
     sources = sorted(path for package in (here, here.parent / "streams") for path in package.glob("*.py"))
     name = f"compiled-{blake2b(b''.join(path.read_bytes() for path in sources), digest_size=8).hexdigest()}"
     folder = here / "__pycache__" / name
-    try:
+    with suppress(OSError):
         folder.mkdir(parents=True, exist_ok=True)
-    except OSError:
-        folder = Path.home() / ".cache" / "streamrec" / name
-    return folder
+    return folder if os.access(folder, os.W_OK) else Path.home() / ".cache" / "streamrec" / name
 
 
 _settings: Any = config

@@ -113,10 +113,11 @@ class FlatIndex:
 def _strike_out(scores_BI: FloatArray, items: npt.NDArray[np.int32], ranges_BR2: IntArray) -> None:
     """Give items that a query excludes the score minus infinity, in place."""
     for b in range(len(scores_BI)):
+        scores = scores_BI[b]
         for r in range(ranges_BR2.shape[1]):
-            for place in range(ranges_BR2[b, r, 0], ranges_BR2[b, r, 1]):
-                if items[place] > 0:
-                    scores_BI[b, items[place] - 1] = -np.inf
+            for item in items[ranges_BR2[b, r, 0] : ranges_BR2[b, r, 1]]:
+                if item > 0:
+                    scores[np.uint64(item - 1)] = -np.inf  # unsigned, so that Numba need not look for a negative one
 
 
 @compiled

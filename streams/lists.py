@@ -106,6 +106,13 @@ class WireLists:
         """No list."""
         return cls(texts([]), texts([]))
 
+    @classmethod
+    def together(cls, parts: Sequence[WireLists]) -> WireLists:
+        """Several, one after the other."""
+        if len(parts) == 1:
+            return parts[0]
+        return cls(_chained([part.users for part in parts]), _chained([part.values for part in parts]))
+
     def __iter__(self) -> Iterator[bytes]:
         """The lists alone."""
         return iter(cut(self.values.data, self.values.ends))
@@ -124,6 +131,13 @@ class WireLists:
         records = [*self.records()]
         users, values = zip(*[records[place] for place in places], strict=True)
         return WireLists(joined(users), joined(values))
+
+
+def _chained(parts: Sequence[Texts]) -> Texts:
+    """Several arrays of texts as one."""
+    data = b"".join([part.data[part.ends[0] : part.ends[-1]].tobytes() for part in parts])
+    lengths = np.concatenate([np.diff(part.ends) for part in parts])
+    return Texts(as_bytes(data), np.concatenate([[0], np.cumsum(lengths)]))
 
 
 def joined(parts: Sequence[bytes]) -> Texts:

@@ -88,12 +88,15 @@ async def deliver_lists(
     Returns:
         What was not delivered. The others are on the brokers, as far as `acks` asks for.
     """
+    if not lists:
+        return []
     try:
         n_targets = len(await producer.partitions_for(topic))
     except KafkaError as error:
         return [UndeliveredLists(part, error) for part in lists]
-    same = n_targets == n_partitions
-    targets = [(partition, part) for part in lists] if same else _by_partition(lists, n_targets)
+    # One after the other would be one request after the other: the producer has one under way for a partition.
+    whole = WireLists.together(lists)
+    targets = [(partition, whole)] if n_targets == n_partitions else _by_partition(whole, n_targets)
     now_ms = time.time_ns() // 1_000_000
     sent: list[tuple[int, WireLists]] = []
     answers: list[Awaitable[object]] = []
@@ -105,8 +108,8 @@ async def deliver_lists(
     for (target, part), answer in zip(sent, await asyncio.gather(*answers, return_exceptions=True), strict=True):
         if isinstance(answer, MessageSizeTooLargeError) and len(part) > 1:
             half = len(part) // 2
-            halves = [part[:half], part[half:]]
-            undelivered += await deliver_lists(producer, topic, target, n_targets, halves, most_bytes)
+            for some in (part[:half], part[half:]):
+                undelivered += await deliver_lists(producer, topic, target, n_targets, [some], most_bytes)
         elif problem := _error_of(answer):
             undelivered.append(UndeliveredLists(part, problem))
     return undelivered
@@ -122,15 +125,12 @@ async def _sent(producer: Producer, batch: ReadyBatch, topic: str, partition: in
         return refused
 
 
-def _by_partition(lists: Sequence[WireLists], n_partitions: int) -> list[tuple[int, WireLists]]:
+def _by_partition(lists: WireLists, n_partitions: int) -> list[tuple[int, WireLists]]:
     """Lists by the partition of their user, in their order."""
-    found = []
-    for part in lists:
-        places: dict[int, list[int]] = {}
-        for place, (user, _) in enumerate(part.records()):
-            places.setdefault(partition_of_key(user, n_partitions), []).append(place)
-        found += [(target, part.take(mine)) for target, mine in places.items()]
-    return found
+    places: dict[int, list[int]] = {}
+    for place, (user, _) in enumerate(lists.records()):
+        places.setdefault(partition_of_key(user, n_partitions), []).append(place)
+    return [(target, lists.take(mine)) for target, mine in places.items()]
 
 
 async def deliver(producer: Producer, records: Sequence[OutgoingRecord]) -> list[Failure]:

@@ -28,11 +28,12 @@ from streams.decode import DeadLetter, Decoded, Event
 from streams.lists import ANN, POPULARITY, Head, Lists, Names, Texts, WireLists, texts, wire_lists
 from streams.packing import packed_sessions
 from streams.popularity import PopularItems, most_popular
-from streams.search import find
+from streams.record_batch import record_batches
+from streams.search import compile_search, find
 from streams.serving import ServingModel
 from streams.session import FINGERPRINT_MASK, SessionKey, StoredSession
 from streams.strategy import Passed, Popular, fill
-from streams.waves import Waves
+from streams.waves import Waves, compile_waves
 
 _LOG2_WEIGHT = {kind: log2(traits.weight) for kind, traits in EVENT_TRAITS.items() if traits.weight > 0}
 
@@ -178,7 +179,10 @@ def compile_loops() -> None:
     click = Interaction(event_id="e", user_id="u", item_id="i", event_type=EventType.CLICK, timestamp_ms=0)
     batch = Batch(Source("", "", 0), Decoded([Event.of(0, click)]))
     popular = {DEFAULT_CATALOGUE: most_popular([{"j": 0.0}], DEFAULT_CATALOGUE, 1)}
-    process([batch], Serving(popular=popular), Rules(), 0)
+    (outcome,) = process([batch], Serving(popular=popular), Rules(), 0)
+    record_batches(outcome.lists, 0, 1)
+    compile_search()
+    compile_waves()
 
 
 _NO_STATES = (b"", np.empty((0, 1), dtype=np.float32), np.empty(0, dtype=np.bool_))

@@ -11,6 +11,7 @@ from contextlib import AbstractContextManager
 import numpy as np
 
 from encoders.protocols import FloatArray, IntArray
+from index.flat import FlatIndex
 from index.protocol import Excluded, ExcludingSearch
 from streams.lists import Lists
 from streams.serving import ServingModel
@@ -72,3 +73,14 @@ def _excluded(by_fingerprint: ByFingerprint, passed: Passed, rows_R: IntArray) -
     ranges_RR2[:, 1, 0], ranges_RR2[:, 1, 1] = passed.seen_first_B[rows_R], passed.seen_end_B[rows_R]
     ranges_RR2[:, 1] += len(passed.window_T)
     return Excluded(numbers_of(by_fingerprint, passed), ranges_RR2)
+
+
+def compile_search() -> None:
+    """Compile what a search runs on, see `streams.pipeline.compile_loops`."""
+    one, fingerprint = np.zeros(1, dtype=np.int64), np.ones(1, dtype=np.uint32)
+    passed, lists = Passed(fingerprint, one, one, fingerprint, one, one), Lists.empty(1, 1)
+    by_fingerprint = ByFingerprint.of(np.arange(2, dtype=np.uint32))
+    if by_fingerprint:
+        vectors = np.ones((2, 1), dtype=np.float32)
+        FlatIndex.build(vectors).search_without(vectors[:1], 1, _excluded(by_fingerprint, passed, one))
+    choose(one, one[:, None], np.zeros((1, 1), dtype=np.float32), fingerprint, passed, lists)

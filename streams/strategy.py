@@ -67,15 +67,20 @@ def _put(table: ByFingerprint, fingerprints: FingerprintArray) -> None:
 @compiled
 def numbers_of(table: ByFingerprint, passed: Passed) -> npt.NDArray[np.int32]:
     """Item numbers of what is in the windows, and behind it of what has left them; 0 where there is no such item."""
-    n_window, mask = len(passed.window_T), len(table.numbers) - 1
-    numbers = np.empty(n_window + len(passed.seen_F), dtype=np.int32)
-    for i in range(len(numbers)):
-        fingerprint = passed.window_T[i] if i < n_window else passed.seen_F[i - n_window]
-        place = np.int64(fingerprint) & mask
-        while table.numbers[place] and table.fingerprints[place] != fingerprint:
-            place = (place + 1) & mask
-        numbers[i] = table.numbers[place]
+    numbers = np.empty(len(passed.window_T) + len(passed.seen_F), dtype=np.int32)
+    _look_up(table, passed.window_T, numbers[: len(passed.window_T)])
+    _look_up(table, passed.seen_F, numbers[len(passed.window_T) :])
     return numbers
+
+
+@compiled
+def _look_up(table: ByFingerprint, fingerprints: FingerprintArray, numbers: npt.NDArray[np.int32]) -> None:
+    mask = np.uint64(len(table.numbers) - 1)
+    for i in range(len(fingerprints)):
+        place = np.uint64(fingerprints[i]) & mask
+        while table.numbers[place] and table.fingerprints[place] != fingerprints[i]:
+            place = (place + np.uint64(1)) & mask
+        numbers[i] = table.numbers[place]
 
 
 class Popular(NamedTuple):
@@ -174,9 +179,16 @@ def fill(
 @compiled
 def _has_passed(passed: Passed, b: int, fingerprint: np.uint32) -> bool:
     """Whether a user has come by an item, as of an event."""
-    found = False
-    for t in range(passed.window_first_B[b], passed.window_end_B[b]):
-        found |= passed.window_T[t] == fingerprint
-    for f in range(passed.seen_first_B[b], passed.seen_end_B[b]):
-        found |= passed.seen_F[f] == fingerprint
-    return found
+    window = passed.window_T[passed.window_first_B[b] : passed.window_end_B[b]]
+    return _holds(window, fingerprint) or _holds(
+        passed.seen_F[passed.seen_first_B[b] : passed.seen_end_B[b]], fingerprint
+    )
+
+
+@compiled
+def _holds(fingerprints: FingerprintArray, wanted: np.uint32) -> bool:
+    """Whether a fingerprint is among others; eight are compared at a time, since nothing leaves the loop."""
+    found = np.uint32(0)
+    for i in range(len(fingerprints)):
+        found |= np.uint32(fingerprints[i] == wanted)
+    return bool(found)

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from encoders.compiled import Bytes, compiled, copy_bytes
+from encoders.compiled import Bytes, as_bytes, compiled, copy_bytes
 from encoders.protocols import FloatArray, IntArray
 from encoders.window import Window
 from streams.advance import BLANK, ENCODED, GIVEN, STEPPED, Advanced, Events, HashArray, Stored
@@ -91,6 +91,12 @@ def _take_given(states: FloatArray, places: IntArray, starts: IntArray, data: By
     into = states.view(np.uint8)
     for place in places:
         copy_bytes(into[place], 0, data, starts[place], into.shape[1])
+
+
+def compile_waves() -> None:
+    """Compile what it takes to read states, see `streams.pipeline.compile_loops`."""
+    nothing = np.zeros(0, dtype=np.int64)
+    _take_given(np.zeros((0, 1), dtype=np.float32), nothing, nothing, as_bytes(b""))
 
 
 def _slices(items_T: HashArray, first_W: IntArray, end_W: IntArray) -> tuple[HashArray, IntArray]:
