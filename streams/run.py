@@ -5,7 +5,6 @@ from __future__ import annotations
 import gc
 import logging
 import socket
-import sys
 from dataclasses import replace
 
 import faiss
@@ -26,10 +25,6 @@ _GC_THRESHOLDS = (50_000, 20, 100)
 """A batch makes tens of thousands of objects and no cycles: at the default of 700 the collector walks all cached
 sessions again and again, a tenth of the worker's time."""
 
-_SWITCH_INTERVAL_S = 0.0005
-"""How long the thread that fetches may keep the interpreter from the one that works: each call of torch hands it over,
-and with Python's 5 ms a batch of a few events takes three times as long."""
-
 
 def run_worker(config: WorkerConfig, loglevel: str) -> None:
     """Check what the worker depends on, say where its web pages are, and run it.
@@ -43,8 +38,9 @@ def run_worker(config: WorkerConfig, loglevel: str) -> None:
     gc.set_threshold(*_GC_THRESHOLDS)
     place = inspect_kafka(config.kafka)
     inspect_redis(config.redis)
-    sys.setswitchinterval(_SWITCH_INTERVAL_S)
     compile_loops()
+    gc.collect()  # what compiling and importing have left stays for good: half a million objects
+    gc.freeze()
     config = replace(config, web=config.web.model_copy(update={"port": _usable_port(config.web)}))
     parts = StreamWorker(config, place)
     print(f"worker: {parts.web.url}  cluster {place.cluster}, {place.n_partitions} partitions", flush=True)

@@ -14,7 +14,7 @@ from encoders.vocabulary import item_hash
 from index.build import KINDS
 from index.protocol import ItemSearch
 from streams.serving import ModelSlot, ServingModel
-from tests.bundles import DAMAGES, RULE, write_model
+from tests.bundles import DAMAGES, RULE, with_long_version, write_model
 
 
 @pytest.fixture
@@ -44,6 +44,11 @@ def test_a_bad_bundle_is_refused_and_the_message_says_what_is_wrong(tmp_path: Pa
     damage, message = DAMAGES[what]
     with pytest.raises(BundleError, match=message):
         ServingModel.load(damage(write_model(tmp_path)), RULE)
+
+
+def test_a_version_too_long_for_a_stored_session_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(BundleError, match="take more than 255 bytes"):
+        ServingModel.load(with_long_version(write_model(tmp_path)), RULE)
 
 
 def test_fingerprints_are_the_low_half_of_each_items_hash(model: ServingModel) -> None:
