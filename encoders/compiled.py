@@ -1,8 +1,10 @@
 """Functions over arrays and numbers, compiled to machine code by Numba.
 
 What an event costs in Python is objects. The few loops that every event goes through are therefore written over
-arrays, in the subset of Python that Numba compiles, and read as what they do. `NUMBA_DISABLE_JIT=1` runs
-them as plain Python.
+arrays, in the subset of Python that Numba compiles, and read as what they do.
+
+Numba keeps machine code on disk and looks only at the file of a function to see whether it is still right. A loop here
+calls functions of other files, so what is kept lies in a folder for exactly these sources.
 """
 
 from __future__ import annotations

@@ -124,20 +124,20 @@ class Advanced(NamedTuple):
 
 
 @compiled
-def _states_at(data: Bytes, start: Int) -> Int:
+def states_at(data: Bytes, start: Int) -> Int:
     """Where the encoder states of a stored session begin."""
     return start + HEADER_BYTES + 13 * read_int(data, start + 9, 2) + 8 * np.int64(data[start + 11])
 
 
 @compiled
 def _latest_at(data: Bytes, start: Int) -> Int:
-    return _states_at(data, start) + read_int(data, start + 13, 4)
+    return states_at(data, start) + read_int(data, start + 13, 4)
 
 
 @compiled
 def _state_of(data: Bytes, start: Int, key: Bytes, state_size: int) -> Int:
     """Where the state of a model begins in a stored session; -1 if there is none."""
-    at, end = _states_at(data, start), _latest_at(data, start)
+    at, end = states_at(data, start), _latest_at(data, start)
     for _ in range(data[start + 12]):
         length = np.int64(data[at])
         value = at + 3 + length

@@ -10,11 +10,12 @@ from typing import NamedTuple
 
 import numpy as np
 
-from encoders.compiled import IntArray, as_bytes
+from encoders.compiled import as_bytes
 from encoders.events import EVENT_TRAITS
 from encoders.vocabulary import item_hash
 from streams.advance import Events, Stored
 from streams.decode import Event
+from streams.lists import ends_of
 from streams.session import SessionKey, StoredSession, event_hash
 
 _CODES = {kind: traits.code for kind, traits in EVENT_TRAITS.items()}
@@ -99,10 +100,3 @@ def _stored(sessions: Sequence[StoredSession]) -> Stored:
         np.frombuffer(seen, dtype=np.uint32),
         ends_of([len(session.seen) // 4 for session in sessions]),
     )
-
-
-def ends_of(lengths: Sequence[int]) -> IntArray:
-    """Where parts of these lengths begin that lie one after the other, and where the last one ends."""
-    ends = np.zeros(len(lengths) + 1, dtype=np.int64)
-    np.cumsum(lengths, out=ends[1:])
-    return ends

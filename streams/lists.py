@@ -137,14 +137,19 @@ def _chained(parts: Sequence[Texts]) -> Texts:
     """Several arrays of texts as one."""
     data = b"".join([part.data[part.ends[0] : part.ends[-1]].tobytes() for part in parts])
     lengths = np.concatenate([np.diff(part.ends) for part in parts])
-    return Texts(as_bytes(data), np.concatenate([[0], np.cumsum(lengths)]))
+    return Texts(as_bytes(data), ends_of(lengths))
 
 
 def joined(parts: Sequence[bytes]) -> Texts:
     """Texts in UTF-8 as one array."""
-    ends = np.zeros(len(parts) + 1, dtype=np.int64)
-    np.cumsum([len(part) for part in parts], out=ends[1:])
-    return Texts(as_bytes(b"".join(parts)), ends)
+    return Texts(as_bytes(b"".join(parts)), ends_of([len(part) for part in parts]))
+
+
+def ends_of(lengths: Sequence[int] | IntArray) -> IntArray:
+    """Where parts of these lengths begin that lie one after the other, and where the last one ends."""
+    ends = np.zeros(len(lengths) + 1, dtype=np.int64)
+    np.cumsum(lengths, out=ends[1:])
+    return ends
 
 
 def texts(strings: list[str]) -> Texts:
@@ -152,9 +157,7 @@ def texts(strings: list[str]) -> Texts:
     whole = "".join(strings)
     encoded = whole.encode()
     lengths = list(map(len, strings if len(encoded) == len(whole) else map(str.encode, strings)))
-    ends = np.zeros(len(strings) + 1, dtype=np.int64)
-    np.cumsum(lengths, out=ends[1:])
-    return Texts(as_bytes(encoded), ends)
+    return Texts(as_bytes(encoded), ends_of(lengths))
 
 
 def wire_lists(head: Head, lists: Lists, names: Names, model_version: str | None, generated_at_ms: int) -> WireLists:

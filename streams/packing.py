@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from encoders.compiled import Bytes, IntArray, as_bytes, compiled, copy_bytes, read_int, write_int
-from streams.advance import Advanced, BoolArray, Stored
+from encoders.compiled import Bytes, IntArray, as_bytes, compiled, copy_bytes, write_int
+from streams.advance import Advanced, BoolArray, Stored, states_at
 from streams.lists import Lists, Names, cut
 from streams.session import HEADER_BYTES, SESSION_VERSION
 
@@ -101,10 +101,7 @@ def _pack(
             at = write_int(out, at, state_size, 2)
             at = copy_bytes(out, at, states[place], 0, 4 * state_size)
         elif states_bytes:
-            start = stored.ends[u]
-            old = (
-                start + HEADER_BYTES + 13 * read_int(stored.data, start + 9, 2) + 8 * np.int64(stored.data[start + 11])
-            )
+            old = states_at(stored.data, stored.ends[u])
             at = copy_bytes(out, at, stored.data, old, states_bytes)
         n = lists.lengths_B[b]
         at = write_int(out, at, n, 1)

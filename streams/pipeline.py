@@ -23,9 +23,9 @@ from encoders.events import EVENT_TRAITS, EventType
 from encoders.records import DEFAULT_CATALOGUE, Interaction
 from encoders.window import WindowRule
 from streams.advance import Advanced, Numbers, advance
-from streams.columns import Columns, columns_of, ends_of
+from streams.columns import Columns, columns_of
 from streams.decode import DeadLetter, Decoded, Event
-from streams.lists import ANN, POPULARITY, Head, Lists, Names, Texts, WireLists, texts, wire_lists
+from streams.lists import ANN, POPULARITY, Head, Lists, Names, Texts, WireLists, ends_of, texts, wire_lists
 from streams.packing import packed_sessions
 from streams.popularity import PopularItems, most_popular
 from streams.record_batch import record_batches
