@@ -8,6 +8,7 @@ import signal
 import tempfile
 import time
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -42,10 +43,11 @@ from streams.web import Condition, WebServer
 from streams.worker import BatchWorker, WorkerRules
 
 logger = logging.getLogger(__name__)
-BUFFERED_FETCHES = 1
-"""Fetches that wait for the agent; a full buffer holds up fetching. More than one would be small ones that wait, while
-what arrives meanwhile could have come with them in one."""
-
+SMALL_FETCH = 256
+"""Events. A fetch of fewer costs more than they do, so the next one waits until their lists and state are durable: what
+arrives meanwhile comes in one."""
+SMALL_FETCH_PATIENCE_S = 0.05
+"""The longest of these waits; a dependency that is down must not hold up what does not need it."""
 
 DRAIN_TIMEOUT_S = 5.0
 """How long a worker that stops tries to finish what it has begun."""
@@ -165,7 +167,10 @@ class StreamWorker:
             self.consumer.on_assigned = partial(self.keeper.on_assigned, self.consumer)
             self.consumer.on_torn = self.keeper.torn
             async for event in stream.noack().events():
-                await self._take(event.value)
+                try:
+                    await self._take(event.value)
+                finally:
+                    self.consumer.taken()
 
     async def _take(self, batches: list[RecordBatch]) -> None:
         """Work out the batches of one fetch and hand them to their lanes; whatever happens, the agent goes on."""
@@ -187,6 +192,10 @@ class StreamWorker:
             self.lanes.push(each)
         for partition, handled in others.items():
             await self._go_on(partition, handled)
+        if sum(len(batch.records) for batch in batches) < SMALL_FETCH:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(SMALL_FETCH_PATIENCE_S):
+                    await self.lanes.drained()
 
     async def _delivered(self, computed: Computed, handled: Handled) -> None:
         if handled is not Handled.DONE:
@@ -323,7 +332,7 @@ def _faust_app(config: WorkerConfig) -> BatchApp:
         producer_max_batch_size=PRODUCE_BATCH_BYTES,
         producer_request_timeout=PRODUCE_TIMEOUT_S,
         store="memory://",
-        stream_buffer_maxsize=BUFFERED_FETCHES,
+        stream_buffer_maxsize=1,  # the transport hands over one fetch at a time
         stream_wait_empty=False,
         topic_allow_declare=False,
         topic_disable_leader=True,

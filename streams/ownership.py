@@ -6,7 +6,7 @@ import asyncio
 import logging
 from collections.abc import Callable, Iterable, Mapping
 
-from aiokafka.errors import KafkaError
+from aiokafka.errors import ConsumerStoppedError, KafkaError
 from faust.types import TP
 from mode import Service
 from redis.exceptions import RedisError, ResponseError
@@ -94,6 +94,8 @@ class PartitionKeeper(Service):
                 pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
             except StreamsError as error:
                 self._on_fatal(error)
+                return
+            except ConsumerStoppedError:  # the worker stops, and with it all that it owns
                 return
             else:
                 pause_s = 0.05

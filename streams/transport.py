@@ -21,6 +21,7 @@ import aiokafka
 import faust
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP, ConsumerMessage
+from mode.utils.futures import maybe_async
 
 from streams.batches import RecordBatch
 from streams.store import LogBounds
@@ -120,9 +121,36 @@ class BatchApp(faust.App):
 
 
 class ConsumerThread(driver.AIOKafkaConsumerThread):
-    """The thread that talks to Kafka; everything here runs on its event loop."""
+    """Talks to Kafka; a thread in Faust's terms, here a service on the app's own event loop.
+
+    In Faust a consumer needs a thread, since an agent may block the loop. Here the longest that anything holds it is
+    one batch, and a thread would wait for the interpreter's lock at every step of every fetch.
+    """
 
     mundane_level = "debug"
+    wait_for_shutdown = False
+
+    def __init__(self, consumer: Consumer, *, loop: asyncio.AbstractEventLoop, **kwargs: Any) -> None:
+        super().__init__(consumer, loop=loop, thread_loop=loop, **kwargs)
+
+    async def start(self) -> None:
+        """Start as a service, in no thread."""
+        self._thread_started.set()
+        await self._default_start()
+
+    async def on_stop(self) -> None:
+        """Leave the group and close the connections."""
+        await self.on_thread_stop()
+
+    def _stopped_set(self) -> None:
+        self._stopped.set()
+
+    async def _stop_futures(self) -> None:
+        await self._default_stop_futures()
+
+    async def call_thread(self, fun: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        """Call at once."""
+        return await maybe_async(fun(*args, **kwargs))
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -234,10 +262,16 @@ class Consumer(driver.Consumer):
         super().__init__(*args, **kwargs)
         self._done: dict[TP, int] = {}
         """Ledger: offset after the last batch that is durable, for each partition."""
+        self._taken = asyncio.Event()
+        self._taken.set()
         self.on_assigned: Callable[[set[TP]], None] = lambda partitions: None
         """Called after every assignment, when the partitions stand paused."""
         self.on_torn: Callable[[TP], None] = lambda partition: None
         """Called where a partition's log no longer holds what comes next."""
+
+    def taken(self) -> None:
+        """The app is done with what was handed over last, and takes another fetch."""
+        self._taken.set()
 
     def _new_consumer_thread(self) -> ConsumerThread:
         return ConsumerThread(self, loop=self.loop, beacon=self.beacon)
@@ -245,6 +279,7 @@ class Consumer(driver.Consumer):
     async def perform_seek(self) -> None:
         """Hold all partitions until the app has acquired them and seeks; Faust calls this after an assignment."""
         assigned = self.assignment()
+        self._taken.set()  # Faust may have dropped what waited for the app
         self.pause_partitions(assigned)
         for tp in assigned:
             self._done.pop(tp, None)
@@ -264,7 +299,8 @@ class Consumer(driver.Consumer):
         self._done[tp] = next_offset
 
     async def getmany(self, timeout: float) -> AsyncIterator[tuple[TP, ConsumerMessage]]:  # noqa: ASYNC109  # Faust's
-        """Each fetch as one message, while the flow is not suspended."""
+        """Each fetch as one message, while the flow is not suspended and the app is done with the one before."""
+        await self._taken.wait()
         if not self.flow_active:
             await self.can_resume_flow.wait()
         active = set(self._get_active_partitions())  # as of now: a partition may be paused while it is fetched
@@ -277,6 +313,7 @@ class Consumer(driver.Consumer):
         for tp in torn:
             self.on_torn(tp)
         if batches and self.flow_active:
+            self._taken.clear()
             tp = next(tp for tp in active if tp.partition == batches[0].partition)
             yield tp, self._to_message(tp, batches)
 
@@ -290,7 +327,7 @@ class Consumer(driver.Consumer):
         )  # fmt: skip
 
     async def _drain_messages(self, fetcher: Any) -> None:
-        """Pass batches to the streams; a full stream holds this up, which is the back-pressure."""
+        """Pass batches to the streams; an app that has not taken the last ones holds this up: the back-pressure."""
         try:
             while not (self.should_stop or fetcher.should_stop):
                 async for _, message in self.getmany(timeout=1.0):
@@ -303,7 +340,7 @@ class Consumer(driver.Consumer):
                 raise
 
     def on_buffer_full(self, tp: TP) -> None:
-        """Nothing: a full stream holds up `_drain_messages` itself."""
+        """Nothing: `getmany` waits for the app."""
 
     def on_buffer_drop(self, tp: TP) -> None:
         """Nothing, see `on_buffer_full`."""
@@ -325,6 +362,7 @@ class Consumer(driver.Consumer):
 
     async def on_partitions_revoked(self, revoked: set[TP]) -> None:
         """Forget the ledger of what goes away."""
+        self._taken.set()
         for tp in revoked:
             self._done.pop(tp, None)
         await super().on_partitions_revoked(revoked)

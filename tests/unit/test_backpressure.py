@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from faust.types import TP
 
 from streams.app import StreamWorker, WorkerConfig
-from streams.batches import Computed, Handled
+from streams.batches import Computed, Handled, RecordBatch
 from streams.preflight import Place
 from streams.settings import KafkaSettings, ModelSettings, RedisSettings, WebSettings, WorkerSettings
 from streams.store import LogBounds, MemoryStore
+from streams.transport import Fetched
 from tests.inmemory import TOPIC, Fault, MemoryProducer, batch, click, record, users_of
 
 (USER,) = users_of(0, 2, 1)
@@ -74,6 +76,40 @@ def stuck(read: Read) -> None:
 
 def free(read: Read) -> None:
     read.producer.fault = lambda outgoing: Fault.NONE
+
+
+async def fetched(read: Read) -> list[RecordBatch]:
+    async for _, message in read.consumer.getmany(timeout=0.01):
+        return cast("list[RecordBatch]", message.value)
+    return []
+
+
+@pytest.fixture
+def fetching(read: Read, monkeypatch: pytest.MonkeyPatch) -> Read:
+    """Every fetch brings one event."""
+
+    async def fetch_batches(*args: object) -> Fetched:
+        return Fetched([batch([record(0, click(USER))])], set())
+
+    monkeypatch.setattr(read.consumer._thread, "fetch_batches", fetch_batches)
+    read.consumer.resume_flow()
+    return read
+
+
+async def test_nothing_more_is_fetched_until_the_app_has_taken_what_was(fetching: Read) -> None:
+    assert await fetched(fetching)
+    second = asyncio.ensure_future(fetched(fetching))
+    done, _ = await asyncio.wait([second], timeout=0.05)
+    assert not done
+    fetching.consumer.taken()
+    assert await second
+
+
+async def test_what_a_rebalance_may_have_dropped_is_waited_for_no_longer(fetching: Read) -> None:
+    assert await fetched(fetching)
+    await fetching.consumer.perform_seek()
+    await fetching.consumer.start_at({TP0: 0})
+    assert await asyncio.wait_for(fetched(fetching), 5)
 
 
 async def test_a_full_lane_is_not_read_until_its_events_are_durable(read: Read) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import cast
 
 import pytest
-from aiokafka.errors import KafkaConnectionError
+from aiokafka.errors import ConsumerStoppedError, KafkaConnectionError
 from faust.types import TP
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import ResponseError
@@ -133,6 +133,17 @@ async def test_a_revoked_partition_is_given_up_at_once(running: Place) -> None:
     await running.settled()
     running.keeper.on_revoked([ALL[0]])
     assert running.owned == {1}
+
+
+async def test_a_consumer_that_stops_meanwhile_is_no_defect(running: Place) -> None:
+    asked = asyncio.Event()
+    running.consumer.on_bounds = asked.set
+    running.consumer.errors.append(ConsumerStoppedError())
+    running.assign(0)
+    await asyncio.sleep(0.05)
+    assert not running.keeper.crashed
+    assert not asked.is_set()
+    assert (running.owned, running.fatal) == (set(), [])
 
 
 @pytest.mark.parametrize("error", [RedisConnectionError("gone"), KafkaConnectionError("gone"), OSError("gone")])

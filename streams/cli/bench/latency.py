@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from encoders.records import ModelUpdate
 from streams.cli.bench.answers import Answers, Receiver, Tally
 from streams.cli.bench.benchmark import Figures
 from streams.cli.bench.catalogues import WINDOW_RULE, clicks
@@ -33,6 +34,8 @@ BROKER_PERCENT = 50
 class Size(NamedTuple):
     """How much is measured."""
 
+    warm_broker_s: float
+    """Of load before all others that nothing is timed in, for a given broker: a JVM compiles what it runs often."""
     warm_up_events: int
     """Answered as fast as they go, before anything is timed."""
     settle_s: float
@@ -42,7 +45,7 @@ class Size(NamedTuple):
     """For the throughput, where it has not been measured in this run."""
 
 
-FULL, QUICK = Size(20_000, 4.0, 10.0, 120_000), Size(1_000, 0.5, 1.0, 3_000)
+FULL, QUICK = Size(25.0, 20_000, 4.0, 10.0, 120_000), Size(0.5, 1_000, 0.5, 1.0, 3_000)
 
 
 def run(stage: Stage) -> Figures:
@@ -52,15 +55,12 @@ def run(stage: Stage) -> Figures:
     throughput = float(known or drain_with_worker(stage, catalogue, size.drained_events, 25.0).events_per_s)
     update = stage.bundle(catalogue)
     figures: Figures = {"throughput_events_per_s": round(throughput, 1), "events": 0, "lost": 0, "duplicates": 0}
+    if stage.brokers:
+        rate = throughput * BROKER_PERCENT / 100
+        _answered(stage, update, size, rate, size.warm_broker_s, 0, "warming the broker up")
     for percent in PERCENTS:
         rate, seconds = throughput * percent / 100, size.settle_s + size.measured_s
-        schedule = poisson_schedule(size.warm_up_events, rate, seconds, seed=percent)
-        load = Load(clicks(catalogue, schedule.end), PARTITIONS)
-        with stage.ground() as ground:
-            ground.announce(update)
-            ground.worker(window=WINDOW_RULE, worker=WorkerSettings(top_n=catalogue.top_n), wait=True)
-            with _no_collection():
-                timed, tally = asyncio.run(_measure(ground, stage, load, schedule, size, f"{percent} % load"))
+        load, schedule, timed, tally = _answered(stage, update, size, rate, seconds, percent, f"{percent} % load")
         figures |= {f"{key}_at_{percent}": value for key, value in timed.items()}
         for key, count in (("events", len(load)), ("lost", tally.lost), ("duplicates", tally.duplicates)):
             figures[key] = int(figures[key]) + count
@@ -69,6 +69,21 @@ def run(stage: Stage) -> Figures:
                 timed = asyncio.run(_measure_broker(ground, stage, load, schedule, size))
             figures |= {f"broker_{key}_at_{percent}": value for key, value in timed.items() if key.startswith("p")}
     return figures
+
+
+def _answered(
+    stage: Stage, update: ModelUpdate, size: Size, rate: float, seconds: float, seed: int, name: str
+) -> tuple[Load, Schedule, Figures, Tally]:
+    """One load on a worker of its own, on servers of its own."""
+    catalogue = stage.catalogue(CATALOGUE)
+    schedule = poisson_schedule(size.warm_up_events, rate, seconds, seed=seed)
+    load = Load(clicks(catalogue, schedule.end), PARTITIONS)
+    with stage.ground() as ground:
+        ground.announce(update)
+        ground.worker(window=WINDOW_RULE, worker=WorkerSettings(top_n=catalogue.top_n), wait=True)
+        with _no_collection():
+            timed, tally = asyncio.run(_measure(ground, stage, load, schedule, size, name))
+    return load, schedule, timed, tally
 
 
 async def _measure(
