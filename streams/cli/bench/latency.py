@@ -45,7 +45,7 @@ class Size(NamedTuple):
     """For the throughput, where it has not been measured in this run."""
 
 
-FULL, QUICK = Size(25.0, 20_000, 4.0, 10.0, 120_000), Size(0.5, 1_000, 0.5, 1.0, 3_000)
+FULL, QUICK = Size(25.0, 20_000, 4.0, 10.0, 120_000), Size(1.0, 1_000, 0.5, 1.0, 3_000)
 
 
 def run(stage: Stage) -> Figures:
@@ -55,7 +55,7 @@ def run(stage: Stage) -> Figures:
     throughput = float(known or drain_with_worker(stage, catalogue, size.drained_events, 25.0).events_per_s)
     update = stage.bundle(catalogue)
     figures: Figures = {"throughput_events_per_s": round(throughput, 1), "events": 0, "lost": 0, "duplicates": 0}
-    if stage.brokers:
+    if stage.broker_is_given:
         rate = throughput * BROKER_PERCENT / 100
         _answered(stage, update, size, rate, size.warm_broker_s, 0, "warming the broker up")
     for percent in PERCENTS:

@@ -260,6 +260,11 @@ class Stage:
         self._n_grounds = 0
         self._made: set[tuple[str, int]] = set()
 
+    @property
+    def broker_is_given(self) -> bool:
+        """Whether a broker is used that was there before, and is the same for all measurements."""
+        return self._kafka is not None
+
     def say(self, words: str) -> None:
         """Say what goes on."""
         self.console.print(f"  {words}", highlight=False, soft_wrap=True)
