@@ -8,20 +8,16 @@ References:
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, ClassVar, Self
+from typing import ClassVar
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 
+from encoders.neural import ModuleEncoder, SequenceModule, items_first, tensor_of
 from encoders.protocols import FloatArray, IntArray
 from encoders.vocabulary import PADDING_ITEM
-
-EMBEDDINGS = "item_embeddings.weight"
-"""Name of the parameter that a bundle stores as its item vectors, since input and output share it."""
 
 
 class GRUConfig(BaseModel):
@@ -37,12 +33,10 @@ class GRUConfig(BaseModel):
     """Share of each item embedding that training blanks out; serving blanks nothing."""
 
 
-class GRUModule(nn.Module):
-    """Item embeddings, one GRU layer, and a projection back into the space of the embeddings.
+class GRUModule(SequenceModule):
+    """Item embeddings, one GRU layer, and a projection back into the space of the embeddings."""
 
-    An item's logit is the inner product of query vector and item embedding, without a bias, so the
-    embeddings are what the index searches.
-    """
+    config: GRUConfig
 
     def __init__(self, n_items: int, config: GRUConfig) -> None:
         super().__init__()
@@ -53,68 +47,22 @@ class GRUModule(nn.Module):
         self.project = nn.Linear(config.hidden_dim, config.embedding_dim)
 
     def forward(self, windows_BT: Tensor) -> Tensor:
-        """Query vector after each item.
-
-        Args:
-            windows_BT: Item numbers, oldest first, padded on the right.
-
-        Shape:
-            - windows_BT: ``(B, T)``
-            - Output: ``(B, T, D)``
-        """
+        """Query vector after each item; see `SequenceModule.forward`."""
         hidden_BTH, _ = self.gru(self.dropout(self.item_embeddings(windows_BT)))
         projected: Tensor = self.project(self.dropout(hidden_BTH))
         return projected
 
 
-class GRUEncoder:
+class GRUEncoder(ModuleEncoder[GRUModule]):
     """A trained `GRUModule` as a `SequenceEncoder`; the state is the GRU's hidden vector."""
 
     kind: ClassVar[str] = "gru"
+    Config = GRUConfig
+    Module = GRUModule
 
     def __init__(self, module: GRUModule) -> None:
-        self.module = module.eval()
-        self._embeddings = module.item_embeddings.weight.detach()
+        super().__init__(module)
         self._cell = [w.detach() for w in module.gru.all_weights[0]]
-
-    @classmethod
-    def load(cls, config: Mapping[str, Any], weights: Mapping[str, npt.NDArray[Any]], item_vectors: FloatArray) -> Self:
-        """Rebuild an encoder from what `config`, `weights` and `item_vectors` gave.
-
-        Raises:
-            ValueError: If the configuration is not one of a GRU, or of other item vectors.
-            RuntimeError: If a weight is missing, unknown or of another shape than the configuration says.
-        """
-        # Made without items: on the device "meta", the other way to skip initial values, torch imports SymPy first,
-        # two seconds of CPU.
-        module = GRUModule(0, GRUConfig.model_validate(config))
-        if item_vectors.shape[1] != module.config.embedding_dim:
-            raise ValueError(f"item vectors of {item_vectors.shape[1]} dimensions, not {module.config.embedding_dim}")
-        vectors = torch.from_numpy(item_vectors)
-        module.item_embeddings = nn.Embedding(len(vectors), vectors.shape[1], PADDING_ITEM, _weight=vectors)
-        tensors = {name: torch.from_numpy(array) for name, array in weights.items()}
-        module.load_state_dict({**tensors, EMBEDDINGS: vectors}, assign=True)
-        return cls(module)
-
-    @property
-    def config(self) -> dict[str, Any]:
-        """The configuration, as the manifest holds it."""
-        return self.module.config.model_dump(mode="json")
-
-    @property
-    def weights(self) -> dict[str, FloatArray]:
-        """All parameters except the item embeddings, which are the item vectors."""
-        return {name: t.numpy() for name, t in self.module.state_dict().items() if name != EMBEDDINGS}
-
-    @property
-    def item_vectors(self) -> FloatArray:
-        """What the index searches; row 0 is padding and zero. Shape: ``(n_items + 1, D)``."""
-        return self._embeddings.numpy()
-
-    @property
-    def embedding_dim(self) -> int:
-        """``D``: length of a query vector, and of an item vector."""
-        return self.module.config.embedding_dim
 
     @property
     def state_size(self) -> int:
@@ -128,34 +76,24 @@ class GRUEncoder:
     @torch.inference_mode()
     def encode(self, windows: IntArray) -> tuple[FloatArray, FloatArray]:
         """States and query vectors of whole windows; see `SequenceEncoder.encode`."""
-        is_item = windows != PADDING_ITEM
-        lengths = is_item.sum(axis=1)
-        longest = int(lengths.max(initial=0))
-        if longest == 0:
+        compact_BT, lengths_B = items_first(windows)
+        if compact_BT.shape[1] == 0:
             states = self.initial_states(len(windows))
             return states, self.vectors(states)
-        # Items first and padding last, so that what follows a row's last item cannot reach its state.
-        items_first = np.argsort(~is_item, axis=1, kind="stable")[:, :longest]
-        compact_BT = torch.from_numpy(np.take_along_axis(windows, items_first, axis=1))
         hidden_BTH, _ = self.module.gru(self._embeddings[compact_BT])
-        last_BH = hidden_BTH[torch.arange(len(windows)), torch.from_numpy(lengths - 1).clamp(min=0)]
-        last_BH[torch.from_numpy(lengths == 0)] = 0
+        last_BH = hidden_BTH[torch.arange(len(windows)), (lengths_B - 1).clamp(min=0)]
+        last_BH[lengths_B == 0] = 0
         return last_BH.numpy(), self.module.project(last_BH).numpy()
 
     @torch.inference_mode()
     def step(self, states: FloatArray, items: IntArray) -> tuple[FloatArray, FloatArray]:
         """States and query vectors after one more item each; see `SequenceEncoder.step`."""
         embedded_BD = self._embeddings[torch.from_numpy(items)]
-        hidden_BH = torch.gru_cell(embedded_BD, _tensor(states), *self._cell)
+        hidden_BH = torch.gru_cell(embedded_BD, tensor_of(states), *self._cell)
         return hidden_BH.numpy(), self.module.project(hidden_BH).numpy()
 
     @torch.inference_mode()
     def vectors(self, states: FloatArray) -> FloatArray:
         """Query vectors that states stand for. Shape: ``(B, S)`` to ``(B, D)``."""
-        vectors: FloatArray = self.module.project(_tensor(states)).numpy()
+        vectors: FloatArray = self.module.project(tensor_of(states)).numpy()
         return vectors
-
-
-def _tensor(states: FloatArray) -> Tensor:
-    """States as a tensor; copied only where they lie in read-only memory, which torch warns about."""
-    return torch.from_numpy(states if states.flags.writeable else states.copy())

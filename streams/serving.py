@@ -22,6 +22,8 @@ from streams.strategy import ByFingerprint, Width
 
 _LONGEST_KEY_BYTES = 255
 """A stored session counts them in one byte."""
+_LARGEST_STATE = 65_535
+"""Numbers; a stored session counts them in two bytes."""
 _WARM_UP_ROWS = 32
 _WARM_UP_K = 50
 _SCORE_TOLERANCE = 0.1
@@ -122,6 +124,11 @@ def verify(model: ServingModel, reference: BundleReference, rule: WindowRule) ->
         raise BundleError(
             f"{path.parent}: the names of model and version, {model.state_key!r}, take more than {_LONGEST_KEY_BYTES}"
             " bytes, which no stored session has room for; publish it under shorter ones"
+        )
+    if (size := model.bundle.encoder.state_size) > _LARGEST_STATE:
+        raise BundleError(
+            f"{path.parent}: a state of {size:,} numbers is more than the {_LARGEST_STATE:,} that a stored session has"
+            " room for; train with a smaller trainer.hidden_dim or trainer.n_layers"
         )
     if manifest.window_rule != rule:
         raise BundleError(

@@ -17,8 +17,7 @@ import torch
 from aiokafka.errors import KafkaConnectionError, RequestTimedOutError
 from aiokafka.record.default_records import DefaultRecordBatch
 
-from encoders.bundle import Bundle, IndexRecord, Manifest, vocabulary_fingerprint
-from encoders.gru import GRUConfig, GRUEncoder, GRUModule
+from encoders.bundle import ENCODERS, Bundle, IndexRecord, Manifest, vocabulary_fingerprint
 from encoders.records import DEFAULT_CATALOGUE, Interaction
 from encoders.vocabulary import Vocabulary
 from encoders.window import WindowRule
@@ -86,14 +85,16 @@ def model(
     catalogue: str = DEFAULT_CATALOGUE,
     max_len: int = 50,
     index_type: type[VectorIndex] = FlatIndex,
+    kind: str = "gru",
 ) -> ServingModel:
-    """A small untrained GRU over items "1" … "40", or over the given ids in the given order.
+    """A small untrained model over items "1" … "40", or over the given ids in the given order.
 
     Its index is as good as exact, of whatever kind it is.
     """
     item_ids = ids or tuple(str(number) for number in range(1, 41))
     torch.manual_seed(seed)
-    encoder = GRUEncoder(GRUModule(len(item_ids), GRUConfig(embedding_dim=8, hidden_dim=6)))
+    encoder_type = ENCODERS[kind]
+    encoder = encoder_type(encoder_type.Module(len(item_ids), encoder_type.Config(embedding_dim=8, hidden_dim=6)))
     vocabulary = Vocabulary.from_ids(item_ids, catalogue)
     index = index_type.build(encoder.item_vectors)
     if isinstance(index, TunableIndex):

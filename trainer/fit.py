@@ -11,13 +11,14 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from encoders.gru import GRUConfig, GRUModule
+from encoders.bundle import ENCODERS
+from encoders.neural import SequenceModule
 from trainer.dataset import TrainingRows
 from trainer.errors import TrainingError
-from trainer.losses import full_softmax_loss, sampled_softmax_loss
+from trainer.losses import bpr_loss, full_softmax_loss, gbce_loss, sampled_softmax_loss
+from trainer.negatives import NegativeSampler
 from trainer.settings import TrainerSettings
 
-EMBEDDING_STD = 0.1
 MAX_GRADIENT_NORM = 5.0
 WARMUP_STEPS = 20
 LEAST_RATE = 0.05
@@ -42,18 +43,21 @@ class FitProgress:
 Report = Callable[[FitProgress], None]
 
 
-def build_model(n_items: int, settings: TrainerSettings) -> GRUModule:
-    """A fresh model; the seed decides its weights."""
+def build_model(n_items: int, settings: TrainerSettings) -> SequenceModule:
+    """A fresh model of the kind that the settings name; the seed decides its weights."""
     torch.manual_seed(settings.seed)
-    config = GRUConfig(embedding_dim=settings.embedding_dim, hidden_dim=settings.hidden_dim, dropout=settings.dropout)
-    module = GRUModule(n_items, config)
-    with torch.no_grad():
-        nn.init.normal_(module.item_embeddings.weight[1:], std=EMBEDDING_STD)
+    encoder = ENCODERS[settings.model]
+    config = encoder.Config.model_validate({name: getattr(settings, name) for name in encoder.Config.model_fields})
+    module: SequenceModule = encoder.build(n_items, config)
     return module
 
 
 def fit(
-    module: GRUModule, rows: TrainingRows, validation: TrainingRows | None, settings: TrainerSettings, report: Report
+    module: SequenceModule,
+    rows: TrainingRows,
+    validation: TrainingRows | None,
+    settings: TrainerSettings,
+    report: Report,
 ) -> int:
     """Train with early stopping; the module ends with the weights of its best epoch.
 
@@ -86,7 +90,7 @@ def fit(
     return best_epoch
 
 
-def refresh(module: GRUModule, rows: TrainingRows, settings: TrainerSettings, report: Report) -> None:
+def refresh(module: SequenceModule, rows: TrainingRows, settings: TrainerSettings, report: Report) -> None:
     """Let a fitted model learn all events, in few passes at a lower rate.
 
     Raises:
@@ -99,7 +103,7 @@ def refresh(module: GRUModule, rows: TrainingRows, settings: TrainerSettings, re
 
 
 @torch.inference_mode()
-def mean_loss(module: GRUModule, rows: TrainingRows) -> float:
+def mean_loss(module: SequenceModule, rows: TrainingRows) -> float:
     """Mean full softmax loss over all targets of the rows, without dropout."""
     module.eval()
     total = 0.0
@@ -127,7 +131,7 @@ class _Loop:
 
     def __init__(
         self,
-        module: GRUModule,
+        module: SequenceModule,
         rows: TrainingRows,
         settings: TrainerSettings,
         rate: float,
@@ -137,6 +141,10 @@ class _Loop:
         self._module, self._settings, self._rate, self._report = module, settings, rate, report
         self._inputs, self._targets = torch.from_numpy(rows.inputs), torch.from_numpy(rows.targets)
         self._random = torch.Generator().manual_seed(settings.seed)
+        self._n_items = len(module.item_embeddings.weight) - 1
+        counts = torch.bincount(self._targets.flatten(), minlength=self._n_items + 1)
+        power = settings.negatives_power if settings.loss == "softmax" else 0.0
+        self._sampler = NegativeSampler(counts, settings.n_negatives, power, self._random)
         self._optimiser = torch.optim.AdamW(
             module.parameters(), lr=rate, weight_decay=settings.weight_decay, fused=True
         )
@@ -172,9 +180,16 @@ class _Loop:
         return loss.item()
 
     def _loss(self, queries_PD: Tensor, targets_P: Tensor) -> Tensor:
-        vectors, n_negatives = self._module.item_embeddings.weight, self._settings.n_negatives
-        n_items = len(vectors) - 1
-        if n_items <= n_negatives:
-            return full_softmax_loss(queries_PD, targets_P, vectors)
-        negatives = torch.randint(1, n_items + 1, (n_negatives,), generator=self._random)
-        return sampled_softmax_loss(queries_PD, targets_P, vectors, negatives)
+        settings, asked = self._settings, (queries_PD, targets_P, self._module.item_embeddings.weight)
+        if settings.loss == "softmax" and self._n_items <= settings.n_negatives:
+            return full_softmax_loss(*asked)
+        negatives = self._sampler.draw()
+        match settings.loss:
+            case "softmax":
+                return sampled_softmax_loss(*asked, *negatives)
+            case "bpr":
+                return bpr_loss(*asked, negatives.items_N)
+            case "bce":
+                return gbce_loss(*asked, negatives.items_N, calibration=0.0)
+            case "gbce":
+                return gbce_loss(*asked, negatives.items_N, settings.gbce_calibration)

@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from encoders.bundle import BundleDraft, IndexRecord, insist_on_writable, write_bundle
-from encoders.gru import GRUEncoder, GRUModule
+from encoders.bundle import ENCODERS, BundleDraft, IndexRecord, insist_on_writable, write_bundle
+from encoders.neural import ModuleEncoder, SequenceModule
 from encoders.protocols import FloatArray, IntArray
 from encoders.records import ModelUpdate
 from encoders.vocabulary import Vocabulary
@@ -114,7 +114,7 @@ def train(plan: TrainingPlan, report: Report) -> TrainingResult:
     module = build_model(len(events.item_ids), plan.settings)
     best_epoch = _fit(module, plan, events, split, report)
     clock.lap("fit")
-    encoder, half_life = GRUEncoder(module), plan.popularity_half_life
+    encoder, half_life = ENCODERS[plan.settings.model](module), plan.popularity_half_life
     figures = measure(encoder, encoder.item_vectors, events, split, plan.window_rule, half_life, report)
     clock.lap("evaluate")
     report.say("Learning the newest events as well")
@@ -150,7 +150,7 @@ def _numbers(events: Interactions) -> IntArray:
     return events.item_codes + 1
 
 
-def _fit(module: GRUModule, plan: TrainingPlan, events: Interactions, split: Split, report: Report) -> int:
+def _fit(module: SequenceModule, plan: TrainingPlan, events: Interactions, split: Split, report: Report) -> int:
     """Fit on the train part; returns the best epoch, 0 where there was nothing to fit before the refresh."""
     known = split.train | split.validation
     rows = training_rows(events.where(split.train), plan.window_rule, _numbers(events)[split.train], _all(split.train))
@@ -161,7 +161,7 @@ def _fit(module: GRUModule, plan: TrainingPlan, events: Interactions, split: Spl
     return fit(module, rows, validation, plan.settings, _bar(report, "training"))
 
 
-def _index(encoder: GRUEncoder, plan: TrainingPlan, events: Interactions, split: Split) -> BuiltIndex:
+def _index(encoder: ModuleEncoder[Any], plan: TrainingPlan, events: Interactions, split: Split) -> BuiltIndex:
     wanted = plan.index
     return build_index(
         encoder.item_vectors,
@@ -184,7 +184,7 @@ def _say_index(built: BuiltIndex, wanted: IndexSettings, report: Report) -> None
 
 
 def _draft(
-    encoder: GRUEncoder, built: BuiltIndex, plan: TrainingPlan, log: Log, figures: dict[str, float]
+    encoder: ModuleEncoder[Any], built: BuiltIndex, plan: TrainingPlan, log: Log, figures: dict[str, float]
 ) -> BundleDraft:
     events, index = log.events, built.index
     return BundleDraft(
@@ -201,7 +201,7 @@ def _draft(
     )
 
 
-def _sample_queries(encoder: GRUEncoder, plan: TrainingPlan, events: Interactions, split: Split) -> FloatArray:
+def _sample_queries(encoder: ModuleEncoder[Any], plan: TrainingPlan, events: Interactions, split: Split) -> FloatArray:
     """Query vectors of sessions of the validation and the test part; of all sessions where these are empty."""
     held_out = np.flatnonzero(split.validation | split.test)
     if not len(held_out):

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Self
+from collections.abc import Mapping
+from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from encoders.records import DEFAULT_CATALOGUE, CatalogueName
+
+_DEFAULTS: Mapping[str, Mapping[str, Any]] = {
+    "lru": {"dropout": 0.4, "learning_rate": 0.005, "max_epochs": 8, "patience": 2},
+}
+"""What other models than the first want otherwise."""
 
 
 class TrainerSettings(BaseModel):
@@ -14,6 +20,9 @@ class TrainerSettings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
+    model: Literal["gru", "lru"] = "gru"
+    """What is trained: a gated recurrent network (GRU4Rec) or linear recurrent units (LRURec). What is not set below
+    has a default of its own for each."""
     catalogue: CatalogueName = DEFAULT_CATALOGUE
     """The catalogue whose interactions are learned from."""
     min_events: int = Field(default=50, ge=2)
@@ -24,6 +33,8 @@ class TrainerSettings(BaseModel):
     """Share of the events, by time, that the model is measured on: the newest."""
     embedding_dim: int = Field(default=64, ge=1)
     hidden_dim: int = Field(default=128, ge=1)
+    n_layers: int = Field(default=2, ge=1)
+    """Of the models that stack layers: `lru`."""
     dropout: float = Field(default=0.3, ge=0, lt=1)
     max_epochs: int = Field(default=4, ge=1)
     """Most passes over the training part; the learning rate falls to nearly nothing over them."""
@@ -37,11 +48,24 @@ class TrainerSettings(BaseModel):
     """Windows in one step."""
     learning_rate: float = Field(default=0.015, gt=0)
     weight_decay: float = Field(default=0.01, ge=0)
+    loss: Literal["softmax", "bpr", "bce", "gbce"] = "softmax"
+    """Cross-entropy over the catalogue, pairs (BPR), binary cross-entropy, or that calibrated for its few negatives."""
     n_negatives: int = Field(default=4096, ge=1)
-    """Items that each target is compared with; a catalogue of no more items is compared whole."""
+    """Items that the targets of a batch are compared with; softmax compares with all where there are no more."""
+    negatives_power: float = Field(default=0.0, ge=0, le=1)
+    """Softmax's negatives are drawn in proportion to how often they are targets, to this power; 0 draws all alike."""
+    gbce_calibration: float = Field(default=0.75, ge=0, le=1)
+    """Of `gbce`: how far it is corrected."""
     seed: int = 0
     threads: int = Field(default=1, ge=1)
     """Processors for the fit. The steps of a GRU are small: on two processors a second one gained nothing."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _with_the_model_s_defaults(cls, given: Any) -> Any:
+        if not isinstance(given, Mapping):
+            return given
+        return {**_DEFAULTS.get(str(given.get("model")), {}), **given}
 
     @model_validator(mode="after")
     def _something_left_to_train_on(self) -> Self:

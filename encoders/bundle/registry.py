@@ -8,6 +8,8 @@ from typing import Any, ClassVar, Protocol, Self
 import numpy.typing as npt
 
 from encoders.gru import GRUEncoder
+from encoders.lru import LRUEncoder
+from encoders.neural import ModuleEncoder
 from encoders.protocols import FloatArray, SequenceEncoder
 
 
@@ -33,5 +35,5 @@ class BundledEncoder(SequenceEncoder, Protocol):
         """What the index searches; row 0 is zero. Shape: ``(n_items + 1, D)``."""
 
 
-ENCODERS: dict[str, type[BundledEncoder]] = {GRUEncoder.kind: GRUEncoder}
-"""The encoders that a bundle may hold, by the manifest's `kind`."""
+ENCODERS: dict[str, type[ModuleEncoder[Any]]] = {encoder.kind: encoder for encoder in (GRUEncoder, LRUEncoder)}
+"""The encoders that a bundle may hold, and that may be trained, by the manifest's `kind`."""

@@ -41,6 +41,9 @@ def train(
     bundles: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Where to write the model. Default: model.bundles.")
     ] = None,
+    model: Annotated[
+        str | None, typer.Option(metavar="NAME", help="What to train: gru or lru. Default: trainer.model.")
+    ] = None,
     max_epochs: Annotated[
         int | None, typer.Option(min=1, help="Most passes over the data. Default: trainer.max_epochs.")
     ] = None,
@@ -50,14 +53,14 @@ def train(
 ) -> None:
     """Train a model on what `interactions` holds, measure it, and announce it to the workers.
 
-    Replays the topic, cleans it, and splits it by time. A GRU learns from the oldest events and is measured on the
-    newest, beside popularity: for each event, was the item in the list that the event before would have brought?
+    Replays the topic, cleans it, and splits it by time. The model learns from the oldest events and is measured on
+    the newest, beside popularity: for each event, was the item in the list that the event before would have brought?
     Then it learns the newest events, too, is written as a bundle, and announced on `model-updates`; running workers
     load it without a pause. They must see the folder under the same path.
 
     With --every, a run that fails is reported and the next one comes all the same. Ctrl-C ends it.
     """
-    settings = load_settings(config, sets)
+    settings = load_settings(config, [*(sets or ()), *([f"trainer.model={model}"] if model else ())])
     # Read by OpenMP when torch is imported, so before that.
     os.environ.setdefault("OMP_NUM_THREADS", str(settings.trainer.threads))
     from rich.console import Console

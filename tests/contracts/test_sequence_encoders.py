@@ -7,6 +7,7 @@ import torch
 
 from encoders.bundle import ENCODERS
 from encoders.gru import GRUConfig, GRUEncoder, GRUModule
+from encoders.lru import LRUConfig, LRUEncoder
 from tests.contracts.encoder_contract import N_ITEMS, SequenceEncoderContract
 
 
@@ -25,5 +26,20 @@ class TestGRUEncoderAfterLoad(SequenceEncoderContract):
         return GRUEncoder.load(fresh.config, fresh.weights, fresh.item_vectors)
 
 
+class TestLRUEncoder(SequenceEncoderContract):
+    @pytest.fixture
+    def encoder(self) -> LRUEncoder:
+        torch.manual_seed(3)
+        return LRUEncoder(LRUEncoder.build(N_ITEMS, LRUConfig(embedding_dim=8, hidden_dim=12, dropout=0.5)))
+
+
+class TestLRUEncoderAfterLoad(SequenceEncoderContract):
+    @pytest.fixture
+    def encoder(self) -> LRUEncoder:
+        torch.manual_seed(3)
+        fresh = LRUEncoder(LRUEncoder.build(N_ITEMS, LRUConfig(embedding_dim=7, hidden_dim=5, n_layers=3)))
+        return LRUEncoder.load(fresh.config, fresh.weights, fresh.item_vectors)
+
+
 def test_every_kind_a_bundle_may_hold_runs_the_contract() -> None:
-    assert set(ENCODERS) == {GRUEncoder.kind}
+    assert set(ENCODERS) == {GRUEncoder.kind, LRUEncoder.kind}

@@ -14,7 +14,7 @@ import pytest
 from kafka import KafkaProducer
 from typer.testing import CliRunner
 
-from encoders.bundle import read_bundle
+from encoders.bundle import ENCODERS, read_bundle
 from encoders.records import Interaction, ModelUpdate
 from encoders.window import WindowRule
 from index.build import load_index
@@ -98,6 +98,17 @@ def test_a_run_announces_a_bundle_that_can_be_read_and_holds_all_events(plan: Tr
     assert (bundle.manifest.index.kind, bundle.manifest.index.recall) == ("flat", {"recall@10": 1.0})
     assert update.previous is None
     assert {"recall@10", "popularity_recall@10"} <= set(result.metrics)
+
+
+@pytest.mark.parametrize("model", ENCODERS)
+def test_every_model_is_trained_by_its_name(plan: TrainingPlan, model: str) -> None:
+    publish(plan, clicks(300))
+    settings = TrainerSettings.model_validate({"model": model, "embedding_dim": 8, "hidden_dim": 8})
+    result = train(replace(plan, settings=settings), Silent())
+    bundle = read_bundle(result.update.uri)
+    assert bundle.manifest.kind == bundle.encoder.kind == model
+    states, _ = bundle.encoder.encode(np.array([[1, 2]]))
+    assert states.shape == (1, bundle.encoder.state_size)
 
 
 @pytest.mark.parametrize("kind", ["ivf_flat", "ivf_sq8", "hnsw"])

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from encoders.bundle import ENCODERS
 from encoders.gru import GRUEncoder
 from encoders.window import WindowRule
 from tests.logs import make_log
@@ -32,8 +33,20 @@ def rows() -> TrainingRows:
 
 
 @pytest.mark.parametrize("n_negatives", [4096, 6])
-def test_what_follows_what_is_learned(rows: TrainingRows, n_negatives: int) -> None:
-    settings = SETTINGS.model_copy(update={"n_negatives": n_negatives})
+@pytest.mark.parametrize("model", ENCODERS)
+def test_what_follows_what_is_learned(rows: TrainingRows, model: str, n_negatives: int) -> None:
+    settings = SETTINGS.model_copy(update={"model": model, "n_negatives": n_negatives})
+    module = build_model(N_ITEMS, settings)
+    fit(module, rows, None, settings, quiet)
+    encoder = ENCODERS[model](module)
+    _, queries = encoder.encode(np.arange(1, N_ITEMS + 1)[:, None])
+    best = (queries @ encoder.item_vectors.T)[:, 1:].argmax(axis=1) + 1
+    assert best.tolist() == [*range(2, N_ITEMS + 1), 1]
+
+
+@pytest.mark.parametrize("loss", ["bpr", "bce", "gbce"])
+def test_every_loss_learns_what_follows_what(rows: TrainingRows, loss: str) -> None:
+    settings = SETTINGS.model_copy(update={"loss": loss, "n_negatives": 6, "max_epochs": 40})
     module = build_model(N_ITEMS, settings)
     fit(module, rows, None, settings, quiet)
     encoder = GRUEncoder(module)

@@ -7,7 +7,8 @@ from math import exp, log
 import pytest
 import torch
 
-from trainer.losses import full_softmax_loss, sampled_softmax_loss
+from trainer.losses import bpr_loss, full_softmax_loss, gbce_loss, sampled_softmax_loss
+from trainer.negatives import NegativeSampler
 
 ITEMS = torch.tensor([[0.0, 0.0], [1.0, 0.0], [0.0, 1.0], [1.0, 1.0]])
 QUERY = torch.tensor([[2.0, 1.0]])
@@ -44,3 +45,76 @@ def test_all_other_items_as_negatives_give_the_full_softmax() -> None:
 def test_a_negative_that_is_the_target_counts_nothing() -> None:
     loss = sampled_softmax_loss(QUERY, torch.tensor([1]), ITEMS, torch.tensor([1, 3]))
     assert loss.item() == pytest.approx(-log(exp(2) / (exp(2) + exp(3))))
+
+
+def test_a_negative_stands_for_the_more_items_the_more_seldom_it_is_drawn() -> None:
+    shares = torch.tensor([0.5, 0.1])
+    loss = sampled_softmax_loss(QUERY, torch.tensor([1]), ITEMS, torch.tensor([2, 3]), shares.log())
+    estimate = exp(1) / (2 * 0.5) + exp(3) / (2 * 0.1)
+    assert loss.item() == pytest.approx(-log(exp(2) / (exp(2) + estimate)))
+
+
+@pytest.mark.parametrize("power", [0.0, 0.75])
+def test_the_estimated_denominator_is_right_on_average(power: float) -> None:
+    """However the negatives are drawn: that is what the correction is for."""
+    n_items, target = 30, 4
+    torch.manual_seed(0)
+    vectors, query = torch.randn(n_items + 1, 3), torch.randn(1, 3)
+    counts = torch.arange(n_items + 1) ** 2
+    sampler = NegativeSampler(counts, 200_000, power, torch.Generator().manual_seed(1))
+    items, log_shares = sampler.draw()
+    sampled = sampled_softmax_loss(query, torch.tensor([target]), vectors, items, log_shares)
+    whole = full_softmax_loss(query, torch.tensor([target]), vectors)
+    assert sampled.item() == pytest.approx(whole.item(), rel=0.01)
+
+
+def sigmoid(x: float) -> float:
+    return 1 / (1 + exp(-x))
+
+
+def test_bpr_is_the_mean_over_pairs() -> None:
+    loss = bpr_loss(QUERY, torch.tensor([1]), ITEMS, torch.tensor([2, 3]))
+    assert loss.item() == pytest.approx(-(log(sigmoid(2 - 1)) + log(sigmoid(2 - 3))) / 2)
+
+
+def test_bpr_compares_no_item_with_itself() -> None:
+    loss = bpr_loss(QUERY.repeat(2, 1), torch.tensor([1, 3]), ITEMS, torch.tensor([3]))
+    assert loss.item() == pytest.approx(-log(sigmoid(2 - 3)))
+    assert bpr_loss(QUERY, torch.tensor([1]), ITEMS, torch.tensor([1])).item() == 0
+
+
+def test_without_calibration_gbce_is_binary_cross_entropy() -> None:
+    loss = gbce_loss(QUERY, torch.tensor([1]), ITEMS, torch.tensor([3]), calibration=0.0)
+    assert loss.item() == pytest.approx(-(log(sigmoid(2)) + log(1 - sigmoid(3))) / 2)
+
+
+def test_gbce_raises_the_targets_probability_to_the_share_of_items_that_are_drawn() -> None:
+    """One negative of two other items: beta is a half."""
+    loss = gbce_loss(QUERY, torch.tensor([1]), ITEMS, torch.tensor([3]), calibration=1.0)
+    assert loss.item() == pytest.approx(-(0.5 * log(sigmoid(2)) + log(1 - sigmoid(3))) / 2)
+    between = gbce_loss(QUERY, torch.tensor([1]), ITEMS, torch.tensor([3]), calibration=0.5)
+    assert between.item() == pytest.approx(-(0.75 * log(sigmoid(2)) + log(1 - sigmoid(3))) / 2)
+
+
+def test_gbce_leaves_a_negative_out_that_is_the_target() -> None:
+    loss = gbce_loss(QUERY, torch.tensor([1]), ITEMS, torch.tensor([1, 3]), calibration=0.0)
+    assert loss.item() == pytest.approx(-(log(sigmoid(2)) + log(1 - sigmoid(3))) / 2)
+
+
+def test_items_are_drawn_in_proportion_to_the_power_of_their_counts() -> None:
+    sampler = NegativeSampler(torch.tensor([99, 16, 0, 81]), 100_000, 0.5, torch.Generator().manual_seed(0))
+    items, log_shares = sampler.draw()
+    assert log_shares is not None
+    shares = torch.tensor([4.0, 1.0, 9.0]) / 14
+    torch.testing.assert_close(torch.bincount(items, minlength=4)[1:] / len(items), shares, atol=0.01, rtol=0)
+    torch.testing.assert_close(log_shares.exp(), shares[items - 1])
+
+
+def test_the_same_seed_draws_the_same_items() -> None:
+    def drawn(power: float) -> torch.Tensor:
+        return NegativeSampler(torch.ones(9), 50, power, torch.Generator().manual_seed(3)).draw().items_N
+
+    for power in (0.0, 1.0):
+        assert drawn(power).equal(drawn(power))
+        assert drawn(power).min() >= 1
+        assert drawn(power).max() <= 8

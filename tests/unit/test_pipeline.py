@@ -12,6 +12,7 @@ from typing import NamedTuple
 import numpy as np
 import pytest
 
+from encoders.bundle import ENCODERS
 from encoders.events import EVENT_TRAITS, EventType
 from encoders.records import Interaction, Recommendation
 from encoders.vocabulary import item_hash
@@ -485,10 +486,11 @@ def test_an_id_of_any_characters_goes_through(awkward: str) -> None:
 # --- models
 
 
-def test_steps_through_the_pipeline_give_what_encode_gives() -> None:
+@pytest.mark.parametrize("kind", ENCODERS)
+def test_steps_through_the_pipeline_give_what_encode_gives(kind: str) -> None:
     """Event by event, with restarts, gaps, repeats, requests and unknown items in between."""
-    rng = np.random.default_rng(4)
-    serving, rules = Serving(model()), Rules(window=WindowRule(max_len=7, session_gap_s=50))
+    rng, served = np.random.default_rng(4), model(kind=kind)
+    serving, rules = Serving(served), Rules(window=WindowRule(max_len=7, session_gap_s=50))
     sessions: dict[SessionKey, Session] = {}
     time_s = 0
     for offset in range(300):
@@ -498,10 +500,10 @@ def test_steps_through_the_pipeline_give_what_encode_gives() -> None:
         outcome = run([given], serving, sessions, rules, start=offset)
         sessions |= outcome.sessions
         (session,) = outcome.sessions.values()
-        windows = known_window(session.window, model())
+        windows = known_window(session.window, served)
         if windows.any():
-            states, _ = model().bundle.encoder.encode(windows)
-            np.testing.assert_allclose(state_of(session.states[model().state_key]), states[0], atol=1e-4)
+            states, _ = served.bundle.encoder.encode(windows)
+            np.testing.assert_allclose(state_of(session.states[served.state_key]), states[0], atol=1e-4)
         else:
             assert session.states == {}
 

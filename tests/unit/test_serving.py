@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from encoders.errors import BundleError
+from encoders.gru import GRUEncoder
 from encoders.vocabulary import item_hash
 from index.build import KINDS
 from index.protocol import ItemSearch
@@ -49,6 +50,12 @@ def test_a_bad_bundle_is_refused_and_the_message_says_what_is_wrong(tmp_path: Pa
 def test_a_version_too_long_for_a_stored_session_is_refused(tmp_path: Path) -> None:
     with pytest.raises(BundleError, match="take more than 255 bytes"):
         ServingModel.load(with_long_version(write_model(tmp_path)), RULE)
+
+
+def test_a_state_that_no_session_has_room_for_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(GRUEncoder, "state_size", 65_536)
+    with pytest.raises(BundleError, match="a state of 65,536 numbers is more than the 65,535"):
+        ServingModel.load(write_model(tmp_path), RULE)
 
 
 def test_fingerprints_are_the_low_half_of_each_items_hash(model: ServingModel) -> None:

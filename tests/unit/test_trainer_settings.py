@@ -1,0 +1,35 @@
+"""Settings of the trainer: each model has defaults of its own, and what is set holds for any."""
+
+from __future__ import annotations
+
+from typing import get_args
+
+import pytest
+from pydantic import ValidationError
+
+from encoders.bundle import ENCODERS
+from trainer.fit import build_model
+from trainer.settings import TrainerSettings
+
+
+def test_every_encoder_can_be_named() -> None:
+    assert set(get_args(TrainerSettings.model_fields["model"].annotation)) == set(ENCODERS)
+
+
+def test_what_is_set_beats_the_models_default_and_that_the_general_one() -> None:
+    gru, lru = TrainerSettings(), TrainerSettings(model="lru")
+    assert lru.max_epochs > gru.max_epochs
+    assert TrainerSettings(model="lru", max_epochs=3).max_epochs == 3
+    assert lru.batch_size == gru.batch_size
+
+
+def test_an_unknown_model_is_refused() -> None:
+    with pytest.raises(ValidationError, match="'gru' or 'lru'"):
+        TrainerSettings.model_validate({"model": "lstm"})
+
+
+@pytest.mark.parametrize("model", ENCODERS)
+def test_a_module_is_made_as_the_settings_say(model: str) -> None:
+    settings = TrainerSettings.model_validate({"model": model, "embedding_dim": 6, "hidden_dim": 5, "dropout": 0.125})
+    config = build_model(9, settings).config.model_dump()
+    assert (config["embedding_dim"], config["hidden_dim"], config["dropout"]) == (6, 5, 0.125)
