@@ -17,22 +17,17 @@ from dataclasses import dataclass, field
 from operator import attrgetter
 from typing import TypeVar
 
-from aiokafka.errors import KafkaError, MessageSizeTooLargeError
+from aiokafka.errors import KafkaError
 from redis.exceptions import RedisError
 
 from streams.batches import Computed, Handled, OwnedPartition, RecordBatch
 from streams.decode import Decoded, Limits, decode
+from streams.delivery import Delivery
 from streams.errors import OvertakenError, StateMismatchError
-from streams.lists import WireLists
 from streams.metrics import WorkerMetrics
 from streams.output import (
-    PRODUCE_BATCH_BYTES,
-    Failure,
-    OutgoingRecord,
     Producer,
     dead_letter_record,
-    deliver,
-    deliver_lists,
     forwarded_record,
 )
 from streams.pipeline import Batch, Outcome, Rules, Serving, Source, process
@@ -44,7 +39,6 @@ from streams.store import SEEN_REFRESH, Applied, Changes, LogBounds, SessionStor
 logger = logging.getLogger(__name__)
 T = TypeVar("T")
 _LONGEST_PAUSE_S = 2.0
-_DEAD_LETTER_PAUSE_S = 0.5
 _NO_SESSION = StoredSession(b"")
 
 
@@ -415,59 +409,13 @@ class BatchWorker:
 
     async def _produce(self, computed: Computed) -> None:
         """Send what goes out and await every acknowledgement; dead letters are given up after a while."""
-        partition, owned = computed.partition, computed.owned
+        partition, owned, rules = computed.partition, computed.owned, self.rules
+        delivery = Delivery(computed, self._producer, rules.topics.recommendations, rules.n_partitions, self.metrics)
         if computed.dead_letters:
-            await self._deliver_dead(partition, owned, computed.dead_letters)
-        lists, forwarded = computed.lists, computed.forwarded
-        topic, n_partitions = self.rules.topics.recommendations, self.rules.n_partitions
-
-        async def attempt() -> None:
-            nonlocal lists, forwarded
-            failed = await deliver_lists(self._producer(), topic, partition, n_partitions, lists, PRODUCE_BATCH_BYTES)
-            lists = []
-            for part, error in failed:
-                if isinstance(error, MessageSizeTooLargeError):  # waiting would not make it smaller
-                    self._give_up_list(part, str(error))
-                else:
-                    lists.append(part)
-            failures = await deliver(self._producer(), forwarded) if forwarded else []
-            forwarded = self._without_too_large(failures)
-            errors = [error for _, error in (*failed, *failures) if not isinstance(error, MessageSizeTooLargeError)]
-            if errors:
-                raise errors[0]
-
-        await self._wait_for("Kafka", partition, owned, attempt)
-
-    def _without_too_large(self, failures: Sequence[Failure]) -> list[OutgoingRecord]:
-        """What may be tried again; what is too large for the broker is given up."""
-        for record, error in failures:
-            if isinstance(error, MessageSizeTooLargeError):
-                self._give_up(record, str(error))
-        return [f.record for f in failures if not isinstance(f.error, MessageSizeTooLargeError)]
-
-    async def _deliver_dead(self, partition: int, owned: OwnedPartition, records: list[OutgoingRecord]) -> None:
-        """Give up at once what is too large for the broker, and the rest when the patience is over."""
-        patience_s = self.rules.dead_letter_patience_s
-        try:
-            async with asyncio.timeout(patience_s):
-                while records and self.partitions.get(partition) is owned:
-                    failures = await deliver(self._producer(), records)
-                    records = self._without_too_large(failures)
-                    if records:
-                        await self._sleep(_DEAD_LETTER_PAUSE_S)
-        except TimeoutError:
-            for record in records:
-                self._give_up(record, f"not written in {patience_s:g} s")
-
-    def _give_up_list(self, lists: WireLists, why: str) -> None:
-        self.metrics.dead_letters_lost.inc()
-        (_, value), *_ = lists.records()
-        logger.error("gave up a list that could not be written (%s): %.200s", why, value.decode())
-
-    def _give_up(self, dead: OutgoingRecord, why: str) -> None:
-        self.metrics.dead_letters_lost.inc()
-        headers = {name: (value or b"").decode(errors="replace") for name, value in dead.headers}
-        logger.error("gave up a record for %s that could not be written (%s): %s", dead.topic, why, headers)
+            await delivery.send_dead(
+                rules.dead_letter_patience_s, lambda: self.partitions.get(partition) is owned, self._sleep
+            )
+        await self._wait_for("Kafka", partition, owned, delivery.attempt)
 
     async def _wait_for(
         self, dependency: str, partition: int, owned: OwnedPartition, attempt: Callable[[], Awaitable[T]]
