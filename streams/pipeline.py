@@ -26,7 +26,7 @@ from streams.advance import Advanced, Numbers, advance
 from streams.columns import Columns, columns_of
 from streams.decode import DeadLetter, Decoded, Event
 from streams.lists import ANN, POPULARITY, Head, Lists, Names, Texts, WireLists, ends_of, texts, wire_lists
-from streams.packing import packed_sessions
+from streams.packing import Made, States, packed_sessions
 from streams.popularity import PopularItems, most_popular
 from streams.record_batch import record_batches
 from streams.search import compile_search, find
@@ -164,8 +164,8 @@ def process(
             advanced,
             columns.stored,
             columns.events.offset_B,
-            (model.state_key.encode(), waves.states, waves.answers) if model and waves else _NO_STATES,
-            (lists, names, version, now_ms),
+            States(as_bytes(model.state_key.encode()), waves.states, waves.answers) if model and waves else _NO_STATES,
+            Made(lists, names, as_bytes((version or "").encode()), now_ms),
         )
         written = wire_lists(_head(batches, columns), lists, names, version, now_ms)
         return [_outcome(batch, n, columns, advanced, packed, written, lists, rules) for n, batch in enumerate(batches)]
@@ -185,7 +185,7 @@ def compile_loops() -> None:
     compile_waves()
 
 
-_NO_STATES = (b"", np.empty((0, 1), dtype=np.float32), np.empty(0, dtype=np.bool_))
+_NO_STATES = States(as_bytes(b""), np.empty((0, 1), dtype=np.float32), np.empty(0, dtype=np.bool_))
 
 
 def _numbers(rules: Rules, model: ServingModel | None) -> Numbers:
