@@ -36,7 +36,7 @@ check: $(STAMP) ## Lint, formatting and types.
 	$(BIN)/mypy
 
 test: $(STAMP) ## All tests: the pure ones first, then those on real servers.
-	$(BIN)/pytest tests/unit tests/contracts tests/property tests/integration tests/faults
+	$(BIN)/pytest tests/unit tests/contracts tests/property tests/golden tests/integration tests/faults
 
 soak: $(STAMP) ## One hundred kills under load, in about ten minutes; then everything is compared.
 	$(BIN)/python -m tests.soak $(ARGS)
