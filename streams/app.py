@@ -99,6 +99,8 @@ class StreamWorker:
             now_ms=lambda: time.time_ns() // 1_000_000,
         )
         self.lanes = Lanes(self.worker.deliver, self._delivered, self, config.worker.max_pending_bytes, self._stop_for)
+        self._drained = False
+        """Whether nothing more may be delivered, since the worker stops."""
         self.fatal: StreamsError | None = None
         """Why the worker stopped itself."""
         self.keeper = PartitionKeeper(self.worker, self._stop_for)
@@ -170,7 +172,7 @@ class StreamWorker:
                 try:
                     await self._take(event.value)
                 finally:
-                    self.consumer.taken()
+                    self.consumer.taken(event.value)
 
     async def _take(self, batches: list[RecordBatch]) -> None:
         """Work out the batches of one fetch and hand them to their lanes; whatever happens, the agent goes on."""
@@ -188,6 +190,8 @@ class StreamWorker:
                 pause_s = min(2 * pause_s, 30.0)
                 continue
             break
+        if self._drained:
+            return
         for each in computed:
             self.lanes.push(each)
         for partition, handled in others.items():
@@ -205,7 +209,7 @@ class StreamWorker:
         await self._count(computed.changes.counters["events"])
 
     async def _drain(self) -> None:
-        """Finish what is on its way; what takes too long is left to the next owner."""
+        """Finish what is on its way; what takes too long, or is still being worked out, is left to the next owner."""
         try:
             async with asyncio.timeout(DRAIN_TIMEOUT_S):
                 await self.lanes.drained()
@@ -213,6 +217,7 @@ class StreamWorker:
             logger.warning(
                 "%d bytes were not durable in time; the next owner does them again", self.lanes.waiting_bytes
             )
+        self._drained = True
         self.lanes.abandon()
 
     async def _go_on(self, partition: int, handled: Handled) -> None:

@@ -15,10 +15,12 @@ import asyncio
 import logging
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
 from typing import Any, ClassVar, NamedTuple, cast
 
 import aiokafka
 import faust
+from aiokafka.errors import KafkaError
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP, ConsumerMessage
 from mode.utils.futures import maybe_async
@@ -209,13 +211,25 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
             torn = first < batch.start
             if first > batch.start + 1:  # transactions and compaction leave gaps, too
                 partition = driver.ensure_aiokafka_TP(tp)
-                torn = (await consumer.beginning_offsets([partition]))[partition] > batch.start
+                try:
+                    torn = (await consumer.beginning_offsets([partition]))[partition] > batch.start
+                except KafkaError as error:
+                    logger.warning("partition %d: cannot tell what a gap is, reading it again: %s", tp.partition, error)
+                    self._read_again(consumer, tp, batch)
+                    continue
             if not torn:
                 fetched.batches.append(batch)
             elif self._handed_over.get(tp) == batch.end:  # not sought since
                 del self._handed_over[tp]
                 fetched.torn.add(tp)
         return fetched
+
+    def _read_again(self, consumer: aiokafka.AIOKafkaConsumer, tp: TP, batch: RecordBatch) -> None:
+        """Let the next fetch bring a batch once more, unless the partition was sought or went away meanwhile."""
+        if self._handed_over.get(tp) == batch.end:
+            with suppress(KafkaError):
+                consumer.seek(driver.ensure_aiokafka_TP(tp), batch.start)
+                self._handed_over[tp] = batch.start
 
     async def seek_all(self, offsets: Mapping[TP, int]) -> None:
         """Read each partition from its offset on; what was fetched before is not handed over any more."""
@@ -262,16 +276,23 @@ class Consumer(driver.Consumer):
         super().__init__(*args, **kwargs)
         self._done: dict[TP, int] = {}
         """Ledger: offset after the last batch that is durable, for each partition."""
-        self._taken = asyncio.Event()
-        self._taken.set()
+        self._may_fetch = asyncio.Event()
+        self._may_fetch.set()
+        self._handed_over: list[RecordBatch] | None = None
+        """The fetch that the app has and is not done with."""
         self.on_assigned: Callable[[set[TP]], None] = lambda partitions: None
         """Called after every assignment, when the partitions stand paused."""
         self.on_torn: Callable[[TP], None] = lambda partition: None
         """Called where a partition's log no longer holds what comes next."""
 
-    def taken(self) -> None:
-        """The app is done with what was handed over last, and takes another fetch."""
-        self._taken.set()
+    def taken(self, batches: list[RecordBatch]) -> None:
+        """The app is done with a fetch, and takes another; one from before a rebalance is waited for no longer."""
+        if batches is self._handed_over:
+            self._forget_handed_over()
+
+    def _forget_handed_over(self) -> None:
+        self._handed_over = None
+        self._may_fetch.set()
 
     def _new_consumer_thread(self) -> ConsumerThread:
         return ConsumerThread(self, loop=self.loop, beacon=self.beacon)
@@ -279,7 +300,7 @@ class Consumer(driver.Consumer):
     async def perform_seek(self) -> None:
         """Hold all partitions until the app has acquired them and seeks; Faust calls this after an assignment."""
         assigned = self.assignment()
-        self._taken.set()  # Faust may have dropped what waited for the app
+        self._forget_handed_over()  # Faust may have dropped what waited for the app
         self.pause_partitions(assigned)
         for tp in assigned:
             self._done.pop(tp, None)
@@ -300,7 +321,7 @@ class Consumer(driver.Consumer):
 
     async def getmany(self, timeout: float) -> AsyncIterator[tuple[TP, ConsumerMessage]]:  # noqa: ASYNC109  # Faust's
         """Each fetch as one message, while the flow is not suspended and the app is done with the one before."""
-        await self._taken.wait()
+        await self._may_fetch.wait()
         if not self.flow_active:
             await self.can_resume_flow.wait()
         active = set(self._get_active_partitions())  # as of now: a partition may be paused while it is fetched
@@ -313,7 +334,8 @@ class Consumer(driver.Consumer):
         for tp in torn:
             self.on_torn(tp)
         if batches and self.flow_active:
-            self._taken.clear()
+            self._may_fetch.clear()
+            self._handed_over = batches
             tp = next(tp for tp in active if tp.partition == batches[0].partition)
             yield tp, self._to_message(tp, batches)
 
@@ -362,7 +384,7 @@ class Consumer(driver.Consumer):
 
     async def on_partitions_revoked(self, revoked: set[TP]) -> None:
         """Forget the ledger of what goes away."""
-        self._taken.set()
+        self._forget_handed_over()
         for tp in revoked:
             self._done.pop(tp, None)
         await super().on_partitions_revoked(revoked)

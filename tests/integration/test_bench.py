@@ -8,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 from kafka.admin import KafkaAdminClient
 
 from streams.settings import KafkaSettings, RedisSettings
@@ -67,6 +68,23 @@ def test_a_redis_that_is_not_there_is_one_clear_error() -> None:
     assert done.returncode == 1
     assert "Redis" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "words"),
+    [
+        ("--brokers", "nonsense", "an address is HOST:PORT"),
+        ("--redis", "nonsense", "an address is a URL such as redis://"),
+        ("--json", ".", "cannot be written there: Is a directory"),
+        ("--output", "Makefile", "cannot be written there: File exists"),
+    ],
+)
+def test_what_cannot_be_used_is_told_before_the_work(option: str, value: str, words: str) -> None:
+    done = bench("throughput", option, value)
+    assert done.returncode == 1
+    assert done.stderr.startswith(f"streamrec: {option} {value}: ")
+    assert words in done.stderr
+    assert done.stdout == ""
 
 
 def _left_behind(kafka: KafkaSettings, redis: RedisSettings) -> tuple[set[str], int]:

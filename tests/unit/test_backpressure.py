@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any, cast
 
 import pytest
+from aiokafka.errors import KafkaConnectionError
 from faust.types import TP
 
 from streams.app import StreamWorker, WorkerConfig
@@ -84,6 +85,13 @@ async def fetched(read: Read) -> list[RecordBatch]:
     return []
 
 
+async def fetches_nothing(read: Read) -> bool:
+    fetch = asyncio.ensure_future(fetched(read))
+    done, _ = await asyncio.wait([fetch], timeout=0.05)
+    fetch.cancel()
+    return not done
+
+
 @pytest.fixture
 def fetching(read: Read, monkeypatch: pytest.MonkeyPatch) -> Read:
     """Every fetch brings one event."""
@@ -97,19 +105,52 @@ def fetching(read: Read, monkeypatch: pytest.MonkeyPatch) -> Read:
 
 
 async def test_nothing_more_is_fetched_until_the_app_has_taken_what_was(fetching: Read) -> None:
+    first = await fetched(fetching)
+    assert await fetches_nothing(fetching)
+    fetching.consumer.taken(first)
     assert await fetched(fetching)
-    second = asyncio.ensure_future(fetched(fetching))
-    done, _ = await asyncio.wait([second], timeout=0.05)
-    assert not done
-    fetching.consumer.taken()
-    assert await second
 
 
 async def test_what_a_rebalance_may_have_dropped_is_waited_for_no_longer(fetching: Read) -> None:
-    assert await fetched(fetching)
+    old = await fetched(fetching)
     await fetching.consumer.perform_seek()
     await fetching.consumer.start_at({TP0: 0})
-    assert await asyncio.wait_for(fetched(fetching), 5)
+    new = await asyncio.wait_for(fetched(fetching), 5)
+    fetching.consumer.taken(old)
+    assert await fetches_nothing(fetching)
+    fetching.consumer.taken(new)
+    assert await fetched(fetching)
+
+
+class Log:
+    """What a broker says of a log, and where it was sought."""
+
+    def __init__(self, begin: int | Exception) -> None:
+        self.begin, self.sought = begin, [0]
+
+    async def beginning_offsets(self, partitions: list[Any]) -> dict[Any, int]:
+        if isinstance(self.begin, Exception):
+            raise self.begin
+        return {partitions[0]: self.begin}
+
+    def seek(self, partition: Any, offset: int) -> None:
+        self.sought.append(offset)
+
+
+@pytest.mark.parametrize(
+    ("begin", "n_batches", "torn", "goes_on_at"),
+    [(0, 1, set(), 9), (7, 0, {TP0}, None), (KafkaConnectionError("gone"), 0, set(), 5)],
+    ids=["a gap of compaction", "retention has removed what comes next", "a broker that cannot be asked"],
+)
+async def test_a_gap_is_handed_over_only_where_the_log_is_known_to_go_on(
+    read: Read, begin: int | Exception, n_batches: int, torn: set[TP], goes_on_at: int | None
+) -> None:
+    thread, log = read.consumer._thread, Log(begin)
+    thread._handed_over[TP0] = 9
+    found = await thread._without_torn(cast(Any, log), [RecordBatch(0, 5, 9, [record(8, click(USER))])], TOPIC)
+    assert (len(found.batches), found.torn) == (n_batches, torn)
+    assert thread._handed_over.get(TP0) == goes_on_at
+    assert log.sought[-1] == (5 if goes_on_at == 5 else 0)
 
 
 async def test_a_full_lane_is_not_read_until_its_events_are_durable(read: Read) -> None:
@@ -198,6 +239,14 @@ async def test_a_worker_that_stops_finishes_what_is_on_its_way(read: Read) -> No
     read.stream.lanes.push(await read.compute(0))
     await read.stream._drain()
     assert committable(read) == {TP0: 1}
+
+
+async def test_what_is_worked_out_after_a_worker_has_stopped_is_left_to_the_next_owner(read: Read) -> None:
+    await read.stream._drain()
+    await read.stream._take([batch([record(0, click(USER))])])
+    await read.stream.lanes.drained()
+    assert not read.producer.topics
+    assert committable(read) == {}
 
 
 async def test_a_worker_that_stops_abandons_what_takes_too_long_and_commits_nothing_of_it(

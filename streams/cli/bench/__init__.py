@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+from collections.abc import Callable
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Annotated, NoReturn
@@ -80,6 +81,8 @@ def bench(
 
     for ending in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(ending, _interrupt)
+    _insist_on_addresses(brokers, redis)
+    _insist_on_room(json_file, output)
     console = Console()
     directory = Path(tempfile.mkdtemp(prefix="streamrec-bench-"))
     well = False
@@ -100,15 +103,55 @@ def bench(
         raise typer.Exit(1)
 
 
+def _insist_on_addresses(brokers: str | None, redis: str | None) -> None:
+    """See that given addresses are ones.
+
+    Raises:
+        BenchError: If they are not.
+    """
+    from pydantic import ValidationError
+
+    from streams.cli.bench.errors import BenchError
+    from streams.settings import KafkaSettings, RedisSettings
+
+    checks: tuple[tuple[str, str | None, Callable[[str], object], str], ...] = (
+        ("--brokers", brokers, lambda given: KafkaSettings(brokers=given), "HOST:PORT, several with commas between"),
+        ("--redis", redis, lambda given: RedisSettings(url=given), "a URL such as redis://127.0.0.1:6379/0"),
+    )
+    for option, value, check, expected in checks:
+        try:
+            if value is not None:
+                check(value)
+        except ValidationError:
+            raise BenchError(f"{option} {value}: an address is {expected}") from None
+
+
+def _insist_on_room(json_file: Path | None, output: Path | None) -> None:
+    """See before the work, not after it, that the figures can be written.
+
+    Raises:
+        BenchError: If they cannot.
+    """
+    from streams.cli.bench.errors import BenchError
+
+    places = [("--json", json_file, json_file)] if json_file else []
+    places += [("--output", output, output / "throughput.json")] if output else []
+    for option, given, file in places:
+        was_there = file.exists()
+        try:
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.open("a").close()
+        except OSError as error:
+            raise BenchError(f"{option} {given}: figures cannot be written there: {error.strerror}") from error
+        if not was_there:
+            file.unlink()
+
+
 def _run(stage: Stage, benchmarks: list[Benchmark], json_file: Path | None, output: Path | None) -> bool:
     """Run them one after the other; whether no event was lost."""
     from streams.cli.bench.environment import environment
     from streams.cli.bench.report import table, write_json
 
-    # Before the work, not after it.
-    for folder in (output, json_file.parent if json_file else None):
-        if folder:
-            folder.mkdir(parents=True, exist_ok=True)
     where = environment(stage.servers())
     _say_where(stage.console, where)
     for benchmark in benchmarks:
