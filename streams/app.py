@@ -103,7 +103,7 @@ class StreamWorker:
         """Whether nothing more may be delivered, since the worker stops."""
         self.fatal: StreamsError | None = None
         """Why the worker stopped itself."""
-        self.keeper = PartitionKeeper(self.worker, self._stop_for)
+        self.keeper = PartitionKeeper(self.worker, self._stop_for, self.prepared)
         self.board = PopularityBoard(
             self.worker,
             config.worker.popularity_refresh,

@@ -21,6 +21,8 @@ logger = logging.getLogger(__name__)
 _LONGEST_PAUSE_S = 2.0
 _WATCH_S = 5.0
 """How often the store is asked whether it still agrees."""
+_TELL_AFTER = 3
+"""Such rounds without an assignment before the log says so."""
 
 
 class PartitionKeeper(Service):
@@ -33,10 +35,17 @@ class PartitionKeeper(Service):
         worker: Whose partitions these are.
         on_fatal: Called where going on would do harm, such as with state that does not belong to this
             log; it must stop the worker.
+        may_join: Whether the worker has begun to join the consumer group.
     """
 
-    def __init__(self, worker: BatchWorker, on_fatal: Callable[[StreamsError], None]) -> None:
+    def __init__(
+        self,
+        worker: BatchWorker,
+        on_fatal: Callable[[StreamsError], None],
+        may_join: Callable[[], bool] = lambda: True,
+    ) -> None:
         super().__init__()
+        self._may_join = may_join
         self._worker, self._on_fatal = worker, on_fatal
         self._consumer: Consumer | None = None
         self._wanted: set[TP] = set()
@@ -103,8 +112,16 @@ class PartitionKeeper(Service):
     @Service.task
     async def _watch(self) -> None:
         """Notice a store that fell back also where no event comes, so that the log is replayed at once."""
+        n_unassigned = 0
         while not self.should_stop:
             await self.sleep(_WATCH_S)
+            n_unassigned += self.assigned is None and self._may_join()
+            if self.assigned is None and n_unassigned == _TELL_AFTER:
+                logger.warning(
+                    "no answer from the consumer group for %g s; still waiting. A broker needs kafka.session_timeout_s to"
+                    " notice members that died; where it takes longer, its log may say why",
+                    n_unassigned * _WATCH_S,
+                )
             for tp in sorted((self.assigned or set()) - self._wanted):
                 try:
                     current = await self._worker.still_owns(tp.partition)

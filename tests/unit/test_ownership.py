@@ -114,6 +114,18 @@ async def test_before_the_first_assignment_nothing_is_known(running: Place) -> N
     assert running.keeper.waiting == 0
 
 
+@pytest.mark.parametrize("may_join", [True, False])
+async def test_a_group_that_does_not_answer_is_told_once(
+    place: Place, may_join: bool, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("streams.ownership._WATCH_S", 0.005)
+    async with PartitionKeeper(place.bench.worker, place.fatal.append, lambda: may_join):
+        await asyncio.sleep(0.2)
+    assert [record.levelname for record in caplog.records if "consumer group" in record.message] == [
+        "WARNING"
+    ] * may_join
+
+
 async def test_a_new_assignment_gives_up_what_is_not_in_it(running: Place) -> None:
     running.assign(0, 1)
     await running.settled()
