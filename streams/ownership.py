@@ -118,8 +118,8 @@ class PartitionKeeper(Service):
             n_unassigned += self.assigned is None and self._may_join()
             if self.assigned is None and n_unassigned == _TELL_AFTER:
                 logger.warning(
-                    "no answer from the consumer group for %g s; still waiting. A broker needs kafka.session_timeout_s to"
-                    " notice members that died; where it takes longer, its log may say why",
+                    "no answer from the consumer group for %g s; still waiting. A broker needs kafka.session_timeout_s"
+                    " to notice members that died; where it takes longer, its log may say why",
                     n_unassigned * _WATCH_S,
                 )
             for tp in sorted((self.assigned or set()) - self._wanted):

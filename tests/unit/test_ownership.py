@@ -121,9 +121,8 @@ async def test_a_group_that_does_not_answer_is_told_once(
     monkeypatch.setattr("streams.ownership._WATCH_S", 0.005)
     async with PartitionKeeper(place.bench.worker, place.fatal.append, lambda: may_join):
         await asyncio.sleep(0.2)
-    assert [record.levelname for record in caplog.records if "consumer group" in record.message] == [
-        "WARNING"
-    ] * may_join
+    told = [record for record in caplog.records if "consumer group" in record.message]
+    assert len(told) == may_join
 
 
 async def test_a_new_assignment_gives_up_what_is_not_in_it(running: Place) -> None:
