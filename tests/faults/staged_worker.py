@@ -17,7 +17,7 @@ from itertools import count
 from redis.exceptions import ConnectionError as RedisConnectionError
 
 import streams.app
-import streams.worker
+import streams.delivery
 from streams.cli import main
 from streams.lists import WireLists
 from streams.output import Producer, UndeliveredLists, deliver_lists
@@ -85,6 +85,6 @@ deliveries = count(1)
 if __name__ == "__main__":
     streams.app.RedisStore = StagedStore  # type: ignore[misc]
     if StagedStore.stage == Stage.CRASH_PRODUCING:
-        streams.worker.deliver_lists = deliver_half
+        streams.delivery.deliver_lists = deliver_half
     sys.argv.insert(1, "worker")
     main()

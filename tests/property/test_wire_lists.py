@@ -12,11 +12,11 @@ from hypothesis import strategies as st
 
 from encoders.compiled import as_bytes
 from encoders.records import Recommendation
+from streams import packing
 from streams.advance import Numbers, advance
 from streams.columns import columns_of
 from streams.decode import Event
 from streams.lists import ANN, POPULARITY, Head, Lists, Names, texts, wire_lists
-from streams.packing import packed_sessions
 from streams.pipeline import Source
 from streams.session import unpack
 from tests.inmemory import click
@@ -128,9 +128,9 @@ def test_the_session_holds_the_list_that_is_written(
     given_events = [Event.of(each.offset, click(each.user_id, "1", each.event_id)) for each in made]
     found = columns_of([(given_events, {})], None, frozenset())
     advanced = advance(found.events, found.stored, as_bytes(b""), Numbers(2, -1, True, 0, 1, 0))
-    no_states = (b"", np.empty((0, 1), dtype=np.float32), np.empty(0, dtype=np.bool_))
-    listed = (lists, called, version, generated_at_ms)
-    packed = packed_sessions(advanced, found.stored, found.events.offset_B, no_states, listed)
+    no_states = packing.States(as_bytes(b""), np.empty((0, 1), dtype=np.float32), np.empty(0, dtype=np.bool_))
+    listed = packing.Made(lists, called, as_bytes((version or "").encode()), generated_at_ms)
+    packed = packing.packed_sessions(advanced, found.stored, found.events.offset_B, no_states, listed)
     for each, blob in zip(made, packed, strict=True):
         session = unpack(blob)
         assert session.applied_offset == each.offset
