@@ -10,12 +10,11 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-import numpy as np
 import torch
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 
-from encoders.neural import ModuleEncoder, SequenceModule, items_first, tensor_of
+from encoders.neural import ModuleEncoder, SequenceModule, tensor_of
 from encoders.protocols import FloatArray, IntArray
 from encoders.vocabulary import PADDING_ITEM
 
@@ -69,21 +68,10 @@ class GRUEncoder(ModuleEncoder[GRUModule]):
         """``S``, here ``H``."""
         return self.module.config.hidden_dim
 
-    def initial_states(self, n: int) -> FloatArray:
-        """States of ``n`` empty windows. Shape: ``(n, S)``."""
-        return np.zeros((n, self.state_size), dtype=np.float32)
-
-    @torch.inference_mode()
-    def encode(self, windows: IntArray) -> tuple[FloatArray, FloatArray]:
-        """States and query vectors of whole windows; see `SequenceEncoder.encode`."""
-        compact_BT, lengths_B = items_first(windows)
-        if compact_BT.shape[1] == 0:
-            states = self.initial_states(len(windows))
-            return states, self.vectors(states)
-        hidden_BTH, _ = self.module.gru(self._embeddings[compact_BT])
-        last_BH = hidden_BTH[torch.arange(len(windows)), (lengths_B - 1).clamp(min=0)]
-        last_BH[lengths_B == 0] = 0
-        return last_BH.numpy(), self.module.project(last_BH).numpy()
+    def _states_after(self, windows_BT: Tensor, last_B: Tensor) -> Tensor:
+        hidden_BTH, _ = self.module.gru(self._embeddings[windows_BT])
+        states_BH: Tensor = hidden_BTH[torch.arange(len(last_B)), last_B]
+        return states_BH
 
     @torch.inference_mode()
     def step(self, states: FloatArray, items: IntArray) -> tuple[FloatArray, FloatArray]:

@@ -13,12 +13,11 @@ from __future__ import annotations
 from math import pi
 from typing import ClassVar, cast
 
-import numpy as np
 import torch
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 
-from encoders.neural import ModuleEncoder, SequenceModule, items_first, tensor_of
+from encoders.neural import ModuleEncoder, SequenceModule, tensor_of
 from encoders.protocols import FloatArray, IntArray
 from encoders.vocabulary import PADDING_ITEM
 
@@ -169,22 +168,10 @@ class LRUEncoder(ModuleEncoder[LRUModule]):
         config = self.module.config
         return 2 * config.n_layers * config.hidden_dim + config.embedding_dim
 
-    def initial_states(self, n: int) -> FloatArray:
-        """States of ``n`` empty windows. Shape: ``(n, S)``."""
-        return np.zeros((n, self.state_size), dtype=np.float32)
-
-    @torch.inference_mode()
-    def encode(self, windows: IntArray) -> tuple[FloatArray, FloatArray]:
-        """States and query vectors of whole windows; see `SequenceEncoder.encode`."""
-        compact_BT, lengths_B = items_first(windows)
-        if compact_BT.shape[1] == 0:
-            empty = self.initial_states(len(windows))
-            return empty, self.vectors(empty)
-        vectors_BTD, states = self.module.unrolled(compact_BT)
-        rows_B, last_B = torch.arange(len(windows)), (lengths_B - 1).clamp(min=0)
-        packed_BS = _packed([state[rows_B, last_B] for state in states], vectors_BTD[rows_B, last_B])
-        packed_BS[lengths_B == 0] = 0
-        return self._answer(packed_BS)
+    def _states_after(self, windows_BT: Tensor, last_B: Tensor) -> Tensor:
+        vectors_BTD, states = self.module.unrolled(windows_BT)
+        rows_B = torch.arange(len(last_B))
+        return _packed([state[rows_B, last_B] for state in states], vectors_BTD[rows_B, last_B])
 
     @torch.inference_mode()
     def step(self, states: FloatArray, items: IntArray) -> tuple[FloatArray, FloatArray]:
@@ -197,15 +184,12 @@ class LRUEncoder(ModuleEncoder[LRUModule]):
         for place, layer in enumerate(self.module.layers):
             after.append(self._decays[place] * before_BLH[:, place] + layer.inputs(x_BD))
             x_BD = layer.outputs(x_BD, after[-1])
-        return self._answer(_packed(after, x_BD))
+        stepped: FloatArray = _packed(after, x_BD).numpy()
+        return stepped, self.vectors(stepped)
 
     def vectors(self, states: FloatArray) -> FloatArray:
         """Query vectors that states stand for: their last part. Shape: ``(B, S)`` to ``(B, D)``."""
         return states[:, -self.embedding_dim :]
-
-    def _answer(self, packed_BS: Tensor) -> tuple[FloatArray, FloatArray]:
-        states: FloatArray = packed_BS.numpy()
-        return states, self.vectors(states).copy()
 
 
 def _packed(states: list[Tensor], vectors_BD: Tensor) -> Tensor:

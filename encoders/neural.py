@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Callable, Mapping
 from typing import Any, ClassVar, Generic, Self, TypeVar
 
@@ -107,8 +108,34 @@ class ModuleEncoder(SequenceEncoder, Generic[ModuleT]):
         """``D``: length of a query vector, and of an item vector."""
         return self._embeddings.shape[1]
 
+    def initial_states(self, n: int) -> FloatArray:
+        """States of ``n`` empty windows. Shape: ``(n, S)``."""
+        return np.zeros((n, self.state_size), dtype=np.float32)
 
-def items_first(windows: IntArray) -> tuple[Tensor, Tensor]:
+    @torch.inference_mode()
+    def encode(self, windows: IntArray) -> tuple[FloatArray, FloatArray]:
+        """States and query vectors of whole windows; see `SequenceEncoder.encode`."""
+        compact_BT, lengths_B = _items_first(windows)
+        if compact_BT.shape[1] == 0:
+            states = self.initial_states(len(windows))
+        else:
+            states_BS = self._states_after(compact_BT, (lengths_B - 1).clamp(min=0))
+            states_BS[lengths_B == 0] = 0
+            states = states_BS.numpy()
+        return states, self.vectors(states)
+
+    @abstractmethod
+    def _states_after(self, windows_BT: Tensor, last_B: Tensor) -> Tensor:
+        """States after the items at the given places of windows that have their items in front.
+
+        Shape:
+            - windows_BT: ``(B, T)``
+            - last_B: ``(B,)``
+            - Output: ``(B, S)``
+        """
+
+
+def _items_first(windows: IntArray) -> tuple[Tensor, Tensor]:
     """Windows with their items in front and padding behind, so that what follows a row's last item cannot reach it.
 
     Args:
