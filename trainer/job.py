@@ -119,6 +119,7 @@ def train(plan: TrainingPlan, report: Report) -> TrainingResult:
     clock.lap("evaluate")
     report.say("Learning the newest events as well")
     refresh(module, everything, plan.settings, _bar(report, "all events"))
+    encoder = ENCODERS[plan.settings.model](module)  # anew: one may hold what it worked out of the weights
     clock.lap("refresh")
     built = _index(encoder, plan, events, split)
     _say_index(built, plan.index, report)
