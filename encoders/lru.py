@@ -42,35 +42,36 @@ class LRUConfig(BaseModel):
     """Of item embeddings, of what a recurrence gives, and within the feed-forward layers."""
 
 
-def recurrence(inputs_BTH: Tensor, decay_H: Tensor) -> Tensor:
-    """All states of ``state[t] = exp(decay) * state[t - 1] + inputs[t]``, from zero.
+def recurrence(inputs_BTH: Tensor, log_decay_H: Tensor) -> Tensor:
+    """All states of ``state[t] = exp(log_decay) * state[t - 1] + inputs[t]``, from zero.
 
-    Within a chunk it is a product with a triangular matrix for each channel, ``exp(decay * (t - s))`` for ``s <= t``.
-    That takes ``C / 2`` times as many operations as going step by step, and the processor is far better at them.
+    Within a chunk it is a product with a triangular matrix for each channel, ``exp(log_decay * (t - s))`` where
+    ``s <= t``. That takes ``C / 2`` times as many operations as going step by step, and the processor is far better
+    at them.
 
     Shape:
         - inputs_BTH: ``(B, T, H)``, complex
-        - decay_H: ``(H,)``, complex, real parts negative
+        - log_decay_H: ``(H,)``, complex, real parts negative
         - Output: ``(B, T, H)``
     """
     B, T, H = inputs_BTH.shape
     C = min(CHUNK, T)
     N = -(-T // C)
-    ages_C = torch.arange(C, dtype=decay_H.real.dtype)
-    powers_HC = torch.exp(decay_H[:, None] * ages_C)
+    ages_C = torch.arange(C, dtype=log_decay_H.real.dtype)
+    powers_HC = torch.exp(log_decay_H[:, None] * ages_C)
     # Row t of the matrix is power t - s at s: a window that moves over the powers, with zeros for negative ones.
     decays_HCC = nn.functional.pad(powers_HC, (C - 1, 0)).unfold(1, C, 1).flip(2)
     padded_BTH = nn.functional.pad(inputs_BTH, (0, 0, 0, N * C - T))
     chunks_HCM = padded_BTH.reshape(B, N, C, H).permute(3, 2, 0, 1).reshape(H, C, B * N)
     states_BNCH = (decays_HCC @ chunks_HCM).reshape(H, C, B, N).permute(2, 3, 1, 0)
     if N > 1:
-        ends_BNH, whole_H = states_BNCH[:, :, -1], torch.exp(decay_H * C)
+        ends_BNH, whole_H = states_BNCH[:, :, -1], torch.exp(log_decay_H * C)
         carried_BH = torch.zeros_like(ends_BNH[:, 0])
         before = [carried_BH]
         for n in range(N - 1):
             carried_BH = ends_BNH[:, n] + whole_H * carried_BH
             before.append(carried_BH)
-        since_CH = (powers_HC * torch.exp(decay_H)[:, None]).T
+        since_CH = (powers_HC * torch.exp(log_decay_H)[:, None]).T
         states_BNCH = states_BNCH + since_CH * torch.stack(before, dim=1)[:, :, None]
     return states_BNCH.reshape(B, N * C, H)[:, :T]
 

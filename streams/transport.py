@@ -278,7 +278,7 @@ class Consumer(driver.Consumer):
         """Ledger: offset after the last batch that is durable, for each partition."""
         self._may_fetch = asyncio.Event()
         self._may_fetch.set()
-        self._handed_over: list[RecordBatch] | None = None
+        self._in_hand: list[RecordBatch] | None = None
         """The fetch that the app has and is not done with."""
         self.on_assigned: Callable[[set[TP]], None] = lambda partitions: None
         """Called after every assignment, when the partitions stand paused."""
@@ -287,11 +287,11 @@ class Consumer(driver.Consumer):
 
     def taken(self, batches: list[RecordBatch]) -> None:
         """The app is done with a fetch, and takes another; one from before a rebalance is waited for no longer."""
-        if batches is self._handed_over:
-            self._forget_handed_over()
+        if batches is self._in_hand:
+            self._let_go()
 
-    def _forget_handed_over(self) -> None:
-        self._handed_over = None
+    def _let_go(self) -> None:
+        self._in_hand = None
         self._may_fetch.set()
 
     def _new_consumer_thread(self) -> ConsumerThread:
@@ -300,7 +300,7 @@ class Consumer(driver.Consumer):
     async def perform_seek(self) -> None:
         """Hold all partitions until the app has acquired them and seeks; Faust calls this after an assignment."""
         assigned = self.assignment()
-        self._forget_handed_over()  # Faust may have dropped what waited for the app
+        self._let_go()  # Faust may have dropped what waited for the app
         self.pause_partitions(assigned)
         for tp in assigned:
             self._done.pop(tp, None)
@@ -335,7 +335,7 @@ class Consumer(driver.Consumer):
             self.on_torn(tp)
         if batches and self.flow_active:
             self._may_fetch.clear()
-            self._handed_over = batches
+            self._in_hand = batches
             tp = next(tp for tp in active if tp.partition == batches[0].partition)
             yield tp, self._to_message(tp, batches)
 
@@ -384,7 +384,7 @@ class Consumer(driver.Consumer):
 
     async def on_partitions_revoked(self, revoked: set[TP]) -> None:
         """Forget the ledger of what goes away."""
-        self._forget_handed_over()
+        self._let_go()
         for tp in revoked:
             self._done.pop(tp, None)
         await super().on_partitions_revoked(revoked)
