@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections import Counter, OrderedDict
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import NamedTuple
 
+from streams.cache import SessionCache
 from streams.decode import ConsumedRecord
 from streams.lists import WireLists
 from streams.output import OutgoingRecord
-from streams.session import SessionKey, StoredSession
 from streams.store import Changes, Ownership
 
 
@@ -52,9 +52,8 @@ class OwnedPartition:
     """Offset after the last event that is worked out; what lies between is on its way."""
     popularity: dict[tuple[str, str], float]
     """As of `computed`."""
-    sessions: OrderedDict[SessionKey, StoredSession] = field(default_factory=OrderedDict)
-    """Sessions as of `computed`, least recently used first; as they are stored, one block each, which the collector
-    need not look into."""
+    sessions: SessionCache = field(default_factory=SessionCache)
+    """As of `computed`."""
 
 
 @dataclass(frozen=True, slots=True)

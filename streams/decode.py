@@ -1,84 +1,42 @@
-"""From record bytes to interactions: what is valid, what is misplaced, what is dead.
+"""From record bytes to events: what is valid, what is misplaced, what is dead.
 
 Nothing here raises on bad input: a record that cannot be served becomes a `DeadLetter` with a reason.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
-from typing import Annotated, NamedTuple, Protocol
+from typing import NamedTuple, Protocol
 
-import msgspec
+import numpy as np
 from pydantic import ValidationError
 
-from encoders.events import EVENT_TRAITS, EventType
+from encoders.events import EVENT_TRAITS
 from encoders.records import DEFAULT_CATALOGUE, SCHEMA_VERSION, Interaction
-from streams.routing import partition_of
-from streams.session import SessionKey
-
-_Name = Annotated[str, msgspec.Meta(min_length=1, max_length=128)]
-_Id = Annotated[str, msgspec.Meta(min_length=1, max_length=256)]
-_CatalogueName = Annotated[str, msgspec.Meta(min_length=1, max_length=128, pattern=r"^[^:/\x00]+\Z")]
-_Count = Annotated[int, msgspec.Meta(ge=0)]
-
+from streams.columns import Received
+from streams.parsing import Fields, read_fields
+from streams.routing import homes, partition_of
+from streams.texts import joined
 
 _SCHEMA = b"%d" % SCHEMA_VERSION
-_HEADERS = (("schema", _SCHEMA),)
+_HEADER = ("schema", _SCHEMA)
+_USUAL_HEADERS: tuple[Sequence[tuple[str, bytes]], ...] = ([_HEADER], (_HEADER,), [], ())
+_HEADER_BYTES = sum(map(len, _HEADER))
 
 
 class ConsumedRecord(Protocol):
     """The part of a Kafka record that streamrec reads; aiokafka's and kafka-python's both have it."""
 
     @property
-    def topic(self) -> str: ...  # noqa: D102  # Kafka's own words
-    @property
-    def offset(self) -> int: ...  # noqa: D102
+    def offset(self) -> int: ...  # noqa: D102  # Kafka's own words
     @property
     def key(self) -> bytes | None: ...  # noqa: D102
     @property
     def value(self) -> bytes | None: ...  # noqa: D102
     @property
     def headers(self) -> Sequence[tuple[str, bytes | None]]: ...  # noqa: D102
-
-
-class PlainInteraction(msgspec.Struct, frozen=True, gc=False):
-    """An `Interaction` that was read without pydantic: the same fields under the same rules, at a tenth of the cost.
-
-    Whatever is not plainly valid is left to `Interaction`, which alone decides and explains; a property test holds
-    the two together.
-    """
-
-    event_id: _Name
-    user_id: _Id
-    event_type: EventType
-    timestamp_ms: _Count
-    item_id: _Id | None = None
-    catalogue: _CatalogueName = DEFAULT_CATALOGUE
-    scene: _Name | None = None
-    session_id: _Name | None = None
-    value: float | None = None
-    query: str | None = None
-    recommendation_id: _Name | None = None
-    position: _Count | None = None
-    context: dict[str, str | int | float | bool | None] = {}  # msgspec copies it
-
-
-_read_plain = msgspec.json.Decoder(PlainInteraction).decode
-
-
-class Event(msgspec.Struct, frozen=True, gc=False):
-    """A valid interaction in its place."""
-
-    offset: int
-    interaction: Interaction | PlainInteraction
-    key: SessionKey
-
-    @classmethod
-    def of(cls, offset: int, interaction: Interaction | PlainInteraction) -> Event:
-        """The event of an interaction at an offset."""
-        return cls(offset, interaction, SessionKey(interaction.catalogue, interaction.user_id))
 
 
 class DeadLetter(NamedTuple):
@@ -101,9 +59,9 @@ class Misplaced(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Decoded:
-    """A batch of records, sorted out; each list is in the order of offsets."""
+    """A batch of records, sorted out; all in the order of offsets."""
 
-    events: list[Event] = field(default_factory=list)
+    events: Received = field(default_factory=Received.nothing)
     dead: list[DeadLetter] = field(default_factory=list)
     misplaced: list[Misplaced] = field(default_factory=list)
 
@@ -130,29 +88,71 @@ def decode(
         limits: Bounds on size and event time.
         now_ms: The clock, milliseconds since 1970.
     """
-    decoded = Decoded()
-    latest_ms = now_ms + int(limits.max_future.total_seconds() * 1000)
-    keep, short = decoded.events.append, limits.max_record_bytes // 2
-    for record in records:
-        value, headers = record.value, record.headers
-        if value and len(value) < short and (not headers or headers == _HEADERS) and len(record.key or b"") < short - 7:
-            outcome = _interaction(record, value, latest_ms)
-        else:
-            outcome = _examined(record, limits, latest_ms)
+    # What a record says nothing of is the text before the first one.
+    values = joined([DEFAULT_CATALOGUE.encode(), *[record.value or b"" for record in records]])
+    fields = read_fields(values.data, values.ends[1:])
+    is_event = fields.is_plain_R & (fields.timestamp_ms_R <= _latest_ms(limits, now_ms))
+    is_event &= homes(values.data, fields.user_id_R2, n_partitions) == partition
+    is_event &= np.array([record.headers in _USUAL_HEADERS for record in records], dtype=np.bool_)
+    key_bytes = np.array([len(record.key or b"") for record in records], dtype=np.int64)
+    is_event &= np.diff(values.ends[1:]) + key_bytes + _HEADER_BYTES <= limits.max_record_bytes
+    decoded, others = Decoded(), {}
+    for r in np.flatnonzero(~is_event).tolist():
+        outcome = decode_one(records[r], partition, n_partitions, limits, now_ms)
         if isinstance(outcome, DeadLetter):
             decoded.dead.append(outcome)
-            continue
-        user_id = outcome.user_id
-        home = partition_of(user_id, n_partitions)
-        if home == partition:
-            keep(Event(record.offset, outcome, SessionKey(outcome.catalogue, user_id)))
+        elif isinstance(outcome, Misplaced):
+            decoded.misplaced.append(outcome)
         else:
-            decoded.misplaced.append(Misplaced(record, user_id, home))
-    return decoded
+            others[r] = outcome
+    whole = values.data.tobytes()
+    if others:
+        whole += _insert(fields, len(whole), others)
+        is_event[list(others)] = True
+    nameless = fields.catalogue_R2[:, 1] == 0
+    fields.catalogue_R2[nameless] = values.ends[:2]
+    offsets = np.array([record.offset for record in records], dtype=np.int64)
+    if not is_event.all():
+        fields, offsets = fields.where(is_event), offsets[is_event]
+    return Decoded(Received.of(whole, offsets, fields), decoded.dead, decoded.misplaced)
 
 
-def _examined(record: ConsumedRecord, limits: Limits, latest_ms: int) -> Interaction | PlainInteraction | DeadLetter:
-    """What a record is that may be empty, too large or of another schema."""
+def decoded(interactions: Sequence[Interaction]) -> Decoded:
+    """Interactions as events, one offset after the other from 0."""
+    latest_ms = max((interaction.timestamp_ms for interaction in interactions), default=0)
+    records = [_Record(offset, interaction.to_json()) for offset, interaction in enumerate(interactions)]
+    return decode(records, partition=0, n_partitions=1, limits=Limits(), now_ms=latest_ms)
+
+
+class _Record(NamedTuple):
+    offset: int
+    value: bytes
+    key: bytes | None = None
+    headers: Sequence[tuple[str, bytes | None]] = ()
+
+
+def _insert(fields: Fields, at: int, interactions: Mapping[int, Interaction]) -> bytes:
+    """Put what was read otherwise into the columns; returns its texts, which stand from ``at`` on."""
+    texts = b""
+    for r, interaction in interactions.items():
+        fields.type_R[r] = EVENT_TRAITS[interaction.event_type].code
+        fields.timestamp_ms_R[r] = interaction.timestamp_ms
+        for spans, text in (
+            (fields.event_id_R2, interaction.event_id),
+            (fields.user_id_R2, interaction.user_id),
+            (fields.item_id_R2, interaction.item_id or ""),
+            (fields.catalogue_R2, interaction.catalogue),
+        ):
+            first = at + len(texts)
+            texts += text.encode()
+            spans[r] = first, at + len(texts)
+    return texts
+
+
+def decode_one(
+    record: ConsumedRecord, partition: int, n_partitions: int, limits: Limits, now_ms: int
+) -> Interaction | DeadLetter | Misplaced:
+    """What one record is; `decode` says the same of many."""
     value = record.value
     if not value:
         return DeadLetter(record, "empty", "the record has no value")
@@ -166,33 +166,19 @@ def _examined(record: ConsumedRecord, limits: Limits, latest_ms: int) -> Interac
         return DeadLetter(record, "too-large", f"{size} bytes, at most {limits.max_record_bytes} are read")
     if version != _SCHEMA:
         return DeadLetter(record, "schema", f"schema {(version or b'')[:20]!r} is not {SCHEMA_VERSION}")
-    return _interaction(record, value, latest_ms)
-
-
-def _interaction(record: ConsumedRecord, value: bytes, latest_ms: int) -> Interaction | PlainInteraction | DeadLetter:
     try:
-        interaction = read_interaction(value)
+        interaction = Interaction.model_validate_json(value)
     except ValidationError as error:
         return _explain(record, value, error)
+    latest_ms = _latest_ms(limits, now_ms)
     if interaction.timestamp_ms > latest_ms:
         return DeadLetter(record, "timestamp", f"timestamp_ms {interaction.timestamp_ms} is after {latest_ms}")
-    return interaction
+    home = partition_of(interaction.user_id, n_partitions)
+    return interaction if home == partition else Misplaced(record, interaction.user_id, home)
 
 
-def read_interaction(value: bytes) -> Interaction | PlainInteraction:
-    """An interaction from its wire form.
-
-    Raises:
-        pydantic.ValidationError: If it is none.
-    """
-    if value.isascii():  # in what it passes over, msgspec does not look whether it is UTF-8
-        try:
-            plain = _read_plain(value)
-        except (msgspec.MsgspecError, RecursionError):
-            return Interaction.model_validate_json(value)
-        if plain.item_id is not None or not EVENT_TRAITS[plain.event_type].needs_item:
-            return plain
-    return Interaction.model_validate_json(value)
+def _latest_ms(limits: Limits, now_ms: int) -> int:
+    return now_ms + int(limits.max_future.total_seconds() * 1000)
 
 
 def _explain(record: ConsumedRecord, value: bytes, error: ValidationError) -> DeadLetter:

@@ -1,9 +1,9 @@
 """What the state must be: an offline fold of the log, and its comparison with what is stored.
 
-The fold lets one event after the other into one session after the other, in plain Python and without a model: what
-the worker's compiled loops (`streams.advance`) do to whole batches must come to the same. Ids, times and
-offsets are compared bit by bit; an encoder state is compared with what its model makes of the window,
-within 1e-4, since a batch's make-up changes the last digits.
+The fold reads one record after the other and lets one event after the other into its session, in plain Python and
+without a model: what the worker's compiled loops (`streams.parsing`, `streams.advance`) do to whole batches must come
+to the same. Ids, times and offsets are compared bit by bit; an encoder state is compared with what its model makes of
+the window, within 1e-4, since a batch's make-up changes the last digits.
 """
 
 from __future__ import annotations
@@ -14,9 +14,10 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from encoders.events import EVENT_TRAITS
+from encoders.records import Interaction
 from encoders.vocabulary import item_hash
 from encoders.window import Entry, extend
-from streams.decode import ConsumedRecord, Event, Limits, decode
+from streams.decode import ConsumedRecord, DeadLetter, Limits, decode_one
 from streams.pipeline import Rules
 from streams.popularity import log2_add, log2_count
 from streams.serving import ServingModel
@@ -62,19 +63,20 @@ def fold(
     """
     state = PartitionState() if into is None else into
     for record in records:
-        batch = decode([record], partition=partition, n_partitions=n_partitions, limits=limits, now_ms=now_ms)
-        state.dead += len(batch.dead)
-        state.misplaced += len(batch.misplaced)
-        for event in batch.events:
-            _apply(event, state, rules)
+        found = decode_one(record, partition, n_partitions, limits, now_ms)
+        if isinstance(found, Interaction):
+            _apply(record.offset, found, state, rules)
+        elif isinstance(found, DeadLetter):
+            state.dead += 1
+        else:
+            state.misplaced += 1
     return state
 
 
-def _apply(event: Event, state: PartitionState, rules: Rules) -> None:
-    interaction = event.interaction
+def _apply(offset: int, interaction: Interaction, state: PartitionState, rules: Rules) -> None:
     state.event_ids.append(interaction.event_id)
-    session = state.sessions.setdefault(event.key, Session())
-    session.applied_offset = event.offset
+    session = state.sessions.setdefault(SessionKey(interaction.catalogue, interaction.user_id), Session())
+    session.applied_offset = offset
     identity = event_hash(interaction.event_id)
     if identity in session.recent_event_hashes:
         state.duplicates += 1

@@ -8,14 +8,14 @@ Shape letters: ``B`` events, ``N`` length of a list.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from itertools import pairwise
 from typing import NamedTuple
 
 import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from encoders.compiled import Bytes, Int, IntArray, as_bytes, compiled, copy_bytes
+from encoders.compiled import Bytes, Int, IntArray, compiled, copy_bytes
+from streams.texts import Texts, chained, cut, joined, texts
 
 ANN, POPULARITY = "ann", "popularity"
 """Candidate sources: the model's nearest items, and what is popular where the model cannot answer."""
@@ -26,14 +26,6 @@ SOURCES = (ANN, POPULARITY)
 _DECIMALS = 6
 _LARGEST_SCORE = 9e11
 """Beyond it a score is written as this."""
-
-
-class Texts(NamedTuple):
-    """Many texts in UTF-8, one after the other."""
-
-    data: Bytes
-    ends: IntArray
-    """Where each begins, and at the end where the last one ends. Shape: ``(n + 1,)``."""
 
 
 class Lists(NamedTuple):
@@ -111,7 +103,7 @@ class WireLists:
         """Several, one after the other."""
         if len(parts) == 1:
             return parts[0]
-        return cls(_chained([part.users for part in parts]), _chained([part.values for part in parts]))
+        return cls(chained([part.users for part in parts]), chained([part.values for part in parts]))
 
     def __iter__(self) -> Iterator[bytes]:
         """The lists alone."""
@@ -131,33 +123,6 @@ class WireLists:
         records = [*self.records()]
         users, values = zip(*[records[place] for place in places], strict=True)
         return WireLists(joined(users), joined(values))
-
-
-def _chained(parts: Sequence[Texts]) -> Texts:
-    """Several arrays of texts as one."""
-    data = b"".join([part.data[part.ends[0] : part.ends[-1]].tobytes() for part in parts])
-    lengths = np.concatenate([np.diff(part.ends) for part in parts])
-    return Texts(as_bytes(data), ends_of(lengths))
-
-
-def joined(parts: Sequence[bytes]) -> Texts:
-    """Texts in UTF-8 as one array."""
-    return Texts(as_bytes(b"".join(parts)), ends_of([len(part) for part in parts]))
-
-
-def ends_of(lengths: Sequence[int] | IntArray) -> IntArray:
-    """Where parts of these lengths begin that lie one after the other, and where the last one ends."""
-    ends = np.zeros(len(lengths) + 1, dtype=np.int64)
-    np.cumsum(lengths, out=ends[1:])
-    return ends
-
-
-def texts(strings: list[str]) -> Texts:
-    """Strings as one array of bytes."""
-    whole = "".join(strings)
-    encoded = whole.encode()
-    lengths = list(map(len, strings if len(encoded) == len(whole) else map(str.encode, strings)))
-    return Texts(as_bytes(encoded), ends_of(lengths))
 
 
 def wire_lists(head: Head, lists: Lists, names: Names, model_version: str | None, generated_at_ms: int) -> WireLists:
@@ -184,12 +149,6 @@ def wire_lists(head: Head, lists: Lists, names: Names, model_version: str | None
     ]
     data, places = _write_lists(head, lists, names, joined(pieces))
     return WireLists(head.user_ids, Texts(data, places))
-
-
-def cut(data: Bytes, places: IntArray) -> list[bytes]:
-    """Bytes between places that follow one another."""
-    whole, cuts = data[places[0] : places[-1]].tobytes(), (places - places[0]).tolist()
-    return [whole[start:end] for start, end in pairwise(cuts)]
 
 
 @compiled

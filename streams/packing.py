@@ -9,8 +9,9 @@ import numpy.typing as npt
 
 from encoders.compiled import Bytes, Int, IntArray, compiled, copy_bytes, write_int
 from streams.advance import Advanced, BoolArray, Sessions, Stored, states_at
-from streams.lists import Lists, Names, cut
+from streams.lists import Lists, Names
 from streams.session import HEADER_BYTES, SESSION_VERSION
+from streams.texts import cut
 
 FloatArray = npt.NDArray[np.float32]
 

@@ -17,25 +17,31 @@ from hashlib import blake2b
 from math import log2
 
 import numpy as np
+import numpy.typing as npt
 
 from encoders.compiled import as_bytes
 from encoders.events import EVENT_TRAITS, EventType
 from encoders.records import DEFAULT_CATALOGUE, Interaction
 from encoders.window import WindowRule
 from streams.advance import Advanced, Numbers, advance
-from streams.columns import Columns, columns_of
-from streams.decode import DeadLetter, Decoded, Event
-from streams.lists import ANN, POPULARITY, Head, Lists, Names, Texts, WireLists, ends_of, texts, wire_lists
+from streams.columns import Received, events_of, stored_of
+from streams.decode import DeadLetter, Decoded, decoded
+from streams.lists import ANN, POPULARITY, Head, Lists, Names, WireLists, wire_lists
 from streams.packing import Made, States, packed_sessions
-from streams.popularity import PopularItems, most_popular
+from streams.popularity import Counts, PopularItems, most_popular
 from streams.record_batch import record_batches
 from streams.search import compile_search, find
 from streams.serving import ServingModel
-from streams.session import FINGERPRINT_MASK, SessionKey, StoredSession
+from streams.session import FINGERPRINT_MASK, SessionKey
 from streams.strategy import Passed, Popular, fill
+from streams.texts import Texts, ends_of, texts
 from streams.waves import Waves, compile_waves
 
-_LOG2_WEIGHT = {kind: log2(traits.weight) for kind, traits in EVENT_TRAITS.items() if traits.weight > 0}
+_LOG2_WEIGHT = np.full(256, -np.inf)
+"""By an event type's code; minus infinity of a type that counts nothing."""
+for _traits in EVENT_TRAITS.values():
+    if _traits.weight > 0:
+        _LOG2_WEIGHT[_traits.code] = log2(_traits.weight)
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,9 +92,11 @@ class Batch:
 
     source: Source
     decoded: Decoded
-    sessions: Mapping[SessionKey, StoredSession] = field(default_factory=dict)
-    """The session of each user in the batch, as of the batch's start; one that is missing is new. They are read
-    unchecked: bytes that `unpack` does not take must not come here."""
+    sessions: Sequence[bytes] = ()
+    """Packed sessions as of the batch's start, one for each of the events' `keys`; one that is new has no bytes. They
+    are read unchecked: bytes that `unpack` does not take must not come here. Without any, all are new."""
+    seen: Sequence[bytes] = ()
+    """The same of what has left their windows."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,9 +111,8 @@ class Outcome:
     """Every session that changed, whole, in the stored form."""
     seen: dict[SessionKey, bytes] = field(default_factory=dict)
     """What has left the windows, where that changed, in the stored form."""
-    counts: list[tuple[str, str, float]] = field(default_factory=list)
-    """What to add to the popularity counts, in the order of offsets: catalogue, item id, base-2 logarithm of the
-    weight."""
+    counts: Counts = field(default_factory=Counts)
+    """What to add to the popularity counts."""
     duplicates: int = 0
     """Events that had come before; they are answered, but not counted again."""
     dead: list[DeadLetter] = field(default_factory=list)
@@ -131,44 +138,40 @@ def process(
         What each batch leads to.
 
     Example:
-        >>> from encoders.records import Interaction
         >>> from streams.session import unpack
         >>> click = Interaction(event_id="e", user_id="u", item_id="7", event_type="click", timestamp_ms=0)
-        >>> (outcome,) = process([Batch(Source("c", "t", 0), Decoded([Event.of(3, click)]))], Serving(), Rules(), 1)
+        >>> (outcome,) = process([Batch(Source("c", "t", 0), decoded([click]))], Serving(), Rules(), 1)
         >>> unpack(outcome.sessions[SessionKey("default", "u")]).applied_offset
-        3
+        0
     """
     model = serving.model
     with stage("encode"):
-        columns = columns_of(
-            [(batch.decoded.events, batch.sessions) for batch in batches],
-            model.catalogue if model else None,
-            rules.window.codes,
-        )
-        advanced = advance(
-            columns.events, columns.stored, as_bytes(model.state_key.encode() if model else b""), _numbers(rules, model)
-        )
-        waves = Waves(model, columns.events, columns.stored, advanced) if model else None
-    lists = Lists.empty(len(columns.events.offset_B), rules.top_n)
+        received = Received.together([batch.decoded.events for batch in batches])
+        events = events_of(received, model.catalogue if model else None, rules.window.codes)
+        seen = _of_all(batches, [batch.seen for batch in batches])
+        stored = stored_of(_of_all(batches, [batch.sessions for batch in batches]), seen)
+        advanced = advance(events, stored, as_bytes(model.state_key.encode() if model else b""), _numbers(rules, model))
+        waves = Waves(model, events, stored, advanced) if model else None
+    lists = Lists.empty(len(received), rules.top_n)
     passed = _passed(advanced)
     if waves and model:
         place_B = advanced.place_B
         rows = np.flatnonzero((place_B >= 0) & waves.answers[place_B]) if len(waves.answers) else np.arange(0)
-        find(model, rows, waves.vectors(place_B[rows]), passed, lists, serving.unavailable, stage)
+        find(model, rows, waves.vectors(place_B[rows]), passed, seen, lists, serving.unavailable, stage)
     with stage("strategy"):
-        popular = _complete(batches, serving, passed, lists)
+        popular = _complete(received, serving, passed, lists)
     names = Names(model.names if model else texts([]), popular)
     version = model.version if model else None
     with stage("pack"):
         packed = packed_sessions(
             advanced,
-            columns.stored,
-            columns.events.offset_B,
+            stored,
+            received.offset_B,
             States(as_bytes(model.state_key.encode()), waves.states, waves.answers) if model and waves else _NO_STATES,
             Made(lists, names, as_bytes((version or "").encode()), now_ms),
         )
-        written = wire_lists(_head(batches, columns), lists, names, version, now_ms)
-        return [_outcome(batch, n, columns, advanced, packed, written, lists, rules) for n, batch in enumerate(batches)]
+        written = wire_lists(_head(batches, received), lists, names, version, now_ms)
+        return _outcomes(batches, advanced, packed, written, lists, rules)
 
 
 def compile_loops() -> None:
@@ -177,15 +180,22 @@ def compile_loops() -> None:
     That takes some seconds the first time on a machine, then a fraction of one.
     """
     click = Interaction(event_id="e", user_id="u", item_id="i", event_type=EventType.CLICK, timestamp_ms=0)
-    batch = Batch(Source("", "", 0), Decoded([Event.of(0, click)]))
+    batch = Batch(Source("", "", 0), decoded([click]))
     popular = {DEFAULT_CATALOGUE: most_popular([{"j": 0.0}], DEFAULT_CATALOGUE, 1)}
     (outcome,) = process([batch], Serving(popular=popular), Rules(), 0)
+    outcome.counts.onto({})
     record_batches(outcome.lists, 0, 1)
     compile_search()
     compile_waves()
 
 
 _NO_STATES = States(as_bytes(b""), np.empty((0, 1), dtype=np.float32), np.empty(0, dtype=np.bool_))
+
+
+def _of_all(batches: Sequence[Batch], given: Sequence[Sequence[bytes]]) -> list[bytes]:
+    """What is given of each session of all batches; nothing of a batch stands for sessions that are new."""
+    pairs = zip(batches, given, strict=True)
+    return [each for batch, theirs in pairs for each in theirs or [b""] * len(batch.decoded.events.keys)]
 
 
 def _numbers(rules: Rules, model: ServingModel | None) -> Numbers:
@@ -200,15 +210,13 @@ def _passed(advanced: Advanced) -> Passed:
     )
 
 
-def _complete(batches: Sequence[Batch], serving: Serving, passed: Passed, lists: Lists) -> Texts:
+def _complete(received: Received, serving: Serving, passed: Passed, lists: Lists) -> Texts:
     """Complete lists from what is popular in their catalogues; returns what those items are called."""
     if (lists.lengths_B == lists.items_BN.shape[1]).all():
         return texts([])
     ends = ends_of([len(items.item_ids) for items in serving.popular.values()])
     place_of = {catalogue: place for place, catalogue in enumerate(serving.popular)}
-    asked = np.array(
-        [place_of.get(event.key.catalogue, -1) for batch in batches for event in batch.decoded.events], dtype=np.int64
-    )
+    asked = np.array([place_of.get(key.catalogue, -1) for key in received.keys], dtype=np.int64)[received.session_B]
     first_B, end_B = ends[asked], ends[asked + 1]  # of an unknown catalogue nothing: from the last end to the first
     hashes = [identity for items in serving.popular.values() for identity in items.item_hashes]
     popular = Popular(
@@ -221,46 +229,47 @@ def _complete(batches: Sequence[Batch], serving: Serving, passed: Passed, lists:
     return texts([item_id for items in serving.popular.values() for item_id in items.item_ids])
 
 
-def _head(batches: Sequence[Batch], columns: Columns) -> Head:
-    interactions = [event.interaction for batch in batches for event in batch.decoded.events]
-    n_events = [len(batch.decoded.events) for batch in batches]
+def _head(batches: Sequence[Batch], received: Received) -> Head:
     return Head(
         as_bytes(b"".join([batch.source.place for batch in batches])).reshape(-1, 16),
         np.array([batch.source.partition for batch in batches], dtype=np.int64),
-        np.repeat(np.arange(len(batches)), n_events),
-        columns.events.offset_B,
-        texts([interaction.event_id for interaction in interactions]),
-        texts([interaction.user_id for interaction in interactions]),
+        np.repeat(np.arange(len(batches)), [len(batch.decoded.events) for batch in batches]),
+        received.offset_B,
+        received.event_ids,
+        received.user_ids,
     )
 
 
-def _outcome(
-    batch: Batch,
-    n: int,
-    columns: Columns,
-    advanced: Advanced,
-    packed: list[bytes],
-    written: WireLists,
-    lists: Lists,
-    rules: Rules,
-) -> Outcome:
-    """What concerns one of the batches."""
-    events = slice(columns.event_ends[n], columns.event_ends[n + 1])
-    sessions = slice(columns.session_ends[n], columns.session_ends[n + 1])
-    keys, changed = columns.keys[sessions], advanced.sessions
-    seen, last_U = advanced.seen, changed.last_U[sessions]
-    saw_more = np.flatnonzero(changed.saw_more_U[sessions])
-    ends = zip(seen.first_B[last_U[saw_more]].tolist(), seen.end_B[last_U[saw_more]].tolist(), strict=True)
-    is_repeat = advanced.is_repeat_B[events]
-    return Outcome(
-        written[events],
-        _sources(lists, events),
-        dict(zip(keys, packed[sessions], strict=True)),
-        {keys[u]: seen.item_F[first:end].tobytes() for u, (first, end) in zip(saw_more.tolist(), ends, strict=True)},
-        _counts(batch, is_repeat.tolist(), rules.popularity_half_life.total_seconds()),
-        int(is_repeat.sum()),
-        batch.decoded.dead,
-    )
+def _outcomes(
+    batches: Sequence[Batch], advanced: Advanced, packed: list[bytes], written: WireLists, lists: Lists, rules: Rules
+) -> list[Outcome]:
+    """What concerns each of the batches."""
+    outcomes, changed, seen = [], advanced.sessions, advanced.seen
+    first_event, first_session = 0, 0
+    for batch in batches:
+        received = batch.decoded.events
+        events = slice(first_event, first_event + len(received))
+        sessions = slice(first_session, first_session + len(received.keys))
+        first_event, first_session = events.stop, sessions.stop
+        last_U = changed.last_U[sessions]
+        saw_more = np.flatnonzero(changed.saw_more_U[sessions])
+        ends = zip(seen.first_B[last_U[saw_more]].tolist(), seen.end_B[last_U[saw_more]].tolist(), strict=True)
+        is_repeat = advanced.is_repeat_B[events]
+        outcomes.append(
+            Outcome(
+                written[events],
+                _sources(lists, events),
+                dict(zip(received.keys, packed[sessions], strict=True)),
+                {
+                    received.keys[u]: seen.item_F[first:end].tobytes()
+                    for u, (first, end) in zip(saw_more.tolist(), ends, strict=True)
+                },
+                _counts(received, is_repeat, rules.popularity_half_life.total_seconds()),
+                int(is_repeat.sum()),
+                batch.decoded.dead,
+            )
+        )
+    return outcomes
 
 
 def _sources(lists: Lists, events: slice) -> Counter[str]:
@@ -270,10 +279,9 @@ def _sources(lists: Lists, events: slice) -> Counter[str]:
     return Counter({source: n for source, n in found.items() if n})
 
 
-def _counts(batch: Batch, is_repeat: list[bool], half_life_s: float) -> list[tuple[str, str, float]]:
-    interactions = [event.interaction for event in batch.decoded.events]
-    return [
-        (i.catalogue, i.item_id, _LOG2_WEIGHT[i.event_type] + i.timestamp_ms / 1000 / half_life_s)
-        for i, had_come in zip(interactions, is_repeat, strict=True)
-        if not had_come and i.item_id is not None and i.event_type in _LOG2_WEIGHT
-    ]
+def _counts(received: Received, is_repeat: npt.NDArray[np.bool_], half_life_s: float) -> Counts:
+    counted = np.flatnonzero(~is_repeat & (received.item_B >= 0) & (_LOG2_WEIGHT[received.type_B] > -np.inf))
+    times_s = received.timestamp_ms_B[counted] / 1000
+    return Counts(
+        received.items, received.item_B[counted], _LOG2_WEIGHT[received.type_B[counted]] + times_s / half_life_s
+    )

@@ -8,12 +8,18 @@ item neither overflows nor needs a landmark, and the counts of several partition
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from math import log1p, log2
 
+import numpy as np
+import numpy.typing as npt
+
+from encoders.compiled import IntArray, compiled
 from encoders.vocabulary import item_hash
+
+FloatArray = npt.NDArray[np.float64]
 
 _LOG2_E = 1.4426950408889634
 
@@ -29,9 +35,52 @@ def log2_add(a: float, b: float) -> float:
     return high + log1p(2.0 ** (low - high)) * _LOG2_E
 
 
+_log2_add = compiled(log2_add)
+
+
 def log2_count(weight: float, time_s: float, half_life: timedelta) -> float:
     """What one event adds, as a base-2 logarithm."""
     return log2(weight) + time_s / half_life.total_seconds()
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Counts:
+    """What events add to the counts of items, in the order of offsets.
+
+    Shape letters: ``N`` events that add something.
+    """
+
+    items: Sequence[tuple[str, str]] = ()
+    """Catalogue and item id."""
+    item_N: IntArray = field(default_factory=lambda: np.empty(0, dtype=np.int64))
+    """Place in `items`."""
+    log2_N: FloatArray = field(default_factory=lambda: np.empty(0))
+    """What each adds, as a base-2 logarithm."""
+
+    def __iter__(self) -> Iterator[tuple[str, str, float]]:
+        """Catalogue, item id and what is added, one event after the other."""
+        pairs = zip(self.item_N.tolist(), self.log2_N.tolist(), strict=True)
+        return ((*self.items[n], log2) for n, log2 in pairs)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Counts) and [*self] == [*other]
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def onto(self, known: Mapping[tuple[str, str], float]) -> dict[tuple[str, str], float]:
+        """New counts of the items that something is added to, as if one was added after the other."""
+        count_I = np.array([known.get(item, -np.inf) for item in self.items], dtype=np.float64)
+        _add_all(count_I, self.item_N, self.log2_N)
+        touched = np.unique(self.item_N)
+        return dict(zip([self.items[i] for i in touched.tolist()], count_I[touched].tolist(), strict=True))
+
+
+@compiled
+def _add_all(count_I: FloatArray, item_N: IntArray, log2_N: FloatArray) -> None:
+    """Add counts, in place; minus infinity is no count yet."""
+    for n in range(len(item_N)):
+        before = count_I[item_N[n]]
+        count_I[item_N[n]] = log2_N[n] if before == -np.inf else _log2_add(before, log2_N[n])
 
 
 @dataclass(frozen=True, slots=True)

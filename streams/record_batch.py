@@ -15,7 +15,8 @@ from crc32c import crc32c
 
 from encoders.compiled import Bytes, Int, IntArray, as_bytes, compiled, copy_bytes
 from encoders.records import SCHEMA_VERSION
-from streams.lists import Texts, WireLists
+from streams.lists import WireLists
+from streams.texts import Texts
 
 _START = struct.Struct(">qiibI")
 """Base offset, length of what follows, leader epoch, magic, CRC of what follows."""

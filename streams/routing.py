@@ -9,7 +9,11 @@ from __future__ import annotations
 import random
 from functools import lru_cache
 
+import numpy as np
 from aiokafka.partitioner import murmur2
+
+from encoders.compiled import Bytes, Int, IntArray, compiled
+from streams.texts import hash_of
 
 _REMEMBERED_KEYS = 1 << 16
 """Hashing a key takes fifteen times as long as looking it up, and users come again."""
@@ -28,6 +32,15 @@ def partition_of(user_id: str, n_partitions: int) -> int:
 def partition_of_key(key: bytes | None, n_partitions: int) -> int:
     """Where a record with this key goes; without a key, anywhere."""
     return random.randrange(n_partitions) if key is None else _positive_hash(key) % n_partitions
+
+
+@compiled
+def homes(data: Bytes, spans_N2: IntArray, n_partitions: Int) -> IntArray:
+    """`partition_of` for many keys, by where they stand in the data. Shape: ``(N, 2)`` to ``(N,)``."""
+    home_N = np.empty(len(spans_N2), dtype=np.int64)
+    for n in range(len(spans_N2)):
+        home_N[n] = (hash_of(data, spans_N2[n, 0], spans_N2[n, 1]) & 0x7FFFFFFF) % n_partitions
+    return home_N
 
 
 @lru_cache(_REMEMBERED_KEYS)

@@ -5,17 +5,18 @@ Shape letters: ``B`` events, ``R`` those that the model answers, ``D`` embedding
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 
 import numpy as np
 
 from encoders.protocols import FloatArray, IntArray
 from index.flat import FlatIndex
-from index.protocol import Excluded, ExcludingSearch
+from index.protocol import ExcludingSearch
+from streams.exclusion import ByFingerprint, Exclusion
 from streams.lists import Lists
 from streams.serving import ServingModel
-from streams.strategy import ByFingerprint, Passed, choose, numbers_of
+from streams.strategy import Passed, choose
 
 
 def find(
@@ -23,6 +24,7 @@ def find(
     rows_R: IntArray,
     queries_RD: FloatArray,
     passed: Passed,
+    stored_seen: Sequence[bytes],
     lists: Lists,
     unavailable: frozenset[int],
     stage: Callable[[str], AbstractContextManager[object]],
@@ -38,14 +40,15 @@ def find(
         rows_R: Which lists, by event.
         queries_RD: Their query vectors.
         passed: What each user has come by.
+        stored_seen: Of each session, what had left its window before the batch.
         lists: To be filled.
         unavailable: 64-bit hashes of items that may not be listed.
         stage: Times `retrieve` and `strategy`.
     """
     index = model.index_without(unavailable)
-    if model.by_fingerprint and isinstance(index, ExcludingSearch) and index.excludes:
-        excluded = _excluded(model.by_fingerprint, passed, rows_R)
+    if model.exclusion and isinstance(index, ExcludingSearch) and index.excludes:
         with stage("retrieve"):
+            excluded = model.exclusion.of(passed, stored_seen, rows_R)
             numbers_RN, scores_RN = index.search_without(queries_RD, lists.items_BN.shape[1], excluded)
         with stage("strategy"):
             lists.items_BN[rows_R], lists.scores_BN[rows_R] = numbers_RN, scores_RN
@@ -66,15 +69,6 @@ def find(
         rows_R, queries_RD, k = rows_R[is_short], queries_RD[is_short], min(3 * k, n_items)
 
 
-def _excluded(by_fingerprint: ByFingerprint, passed: Passed, rows_R: IntArray) -> Excluded:
-    """What users have come by, as item numbers."""
-    ranges_RR2 = np.empty((len(rows_R), 2, 2), dtype=np.int64)
-    ranges_RR2[:, 0, 0], ranges_RR2[:, 0, 1] = passed.window_first_B[rows_R], passed.window_end_B[rows_R]
-    ranges_RR2[:, 1, 0], ranges_RR2[:, 1, 1] = passed.seen_first_B[rows_R], passed.seen_end_B[rows_R]
-    ranges_RR2[:, 1] += len(passed.window_T)
-    return Excluded(numbers_of(by_fingerprint, passed), ranges_RR2)
-
-
 def compile_search() -> None:
     """Compile what a search runs on, see `streams.pipeline.compile_loops`."""
     one, fingerprint = np.zeros(1, dtype=np.int64), np.ones(1, dtype=np.uint32)
@@ -82,5 +76,5 @@ def compile_search() -> None:
     by_fingerprint = ByFingerprint.of(np.arange(2, dtype=np.uint32))
     if by_fingerprint:
         vectors = np.ones((2, 1), dtype=np.float32)
-        FlatIndex.build(vectors).search_without(vectors[:1], 1, _excluded(by_fingerprint, passed, one))
+        FlatIndex.build(vectors).search_without(vectors[:1], 1, Exclusion(by_fingerprint).of(passed, [], one))
     choose(one, one[:, None], np.zeros((1, 1), dtype=np.float32), fingerprint, passed, lists)

@@ -16,9 +16,10 @@ from index.build import load_index
 from index.errors import VectorIndexError
 from index.overlay import Overlay
 from index.protocol import ExcludingSearch, ItemSearch, VectorIndex
-from streams.lists import Texts
+from streams.exclusion import ByFingerprint, Exclusion
 from streams.session import FINGERPRINT_MASK
-from streams.strategy import ByFingerprint, Width
+from streams.strategy import Width
+from streams.texts import Texts
 
 _LONGEST_KEY_BYTES = 255
 """A stored session counts them in one byte."""
@@ -52,7 +53,8 @@ class ServingModel:
         self.fingerprints: npt.NDArray[np.uint32] = (hashes & np.uint64(FINGERPRINT_MASK)).astype(np.uint32)
         """32-bit fingerprint of each item number. Shape: ``(n_items + 1,)``."""
         excludes = isinstance(index, ExcludingSearch) and index.excludes
-        self.by_fingerprint = ByFingerprint.of(self.fingerprints) if excludes else None
+        table = ByFingerprint.of(self.fingerprints) if excludes else None
+        self.exclusion = Exclusion(table) if table else None
         """For an index that can leave out what a user has come by."""
         self.names = Texts(as_bytes(bundle.vocabulary.id_text), np.ascontiguousarray(bundle.vocabulary.id_offsets))
         """The id of each item number."""

@@ -36,6 +36,7 @@ from encoders.records import RecommendedItem
 from encoders.window import Window
 from streams.errors import StateFormatError
 from streams.lists import SOURCES
+from streams.texts import Texts, cut
 
 T = TypeVar("T")
 SESSION_VERSION = 3
@@ -122,6 +123,11 @@ class StoredSession(NamedTuple):
 def event_hash(event_id: str) -> int:
     """64-bit identity of an event id: XXH3, since nothing but an accident could make two of one user's ids meet."""
     return xxh3_64_intdigest(event_id.encode())
+
+
+def event_hashes(event_ids: Texts) -> npt.NDArray[np.uint64]:
+    """`event_hash` of many."""
+    return np.array([xxh3_64_intdigest(event_id) for event_id in cut(*event_ids)], dtype=np.uint64)
 
 
 def with_recent(recent_events: bytes, identity: int, limit: int) -> bytes:

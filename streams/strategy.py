@@ -31,58 +31,6 @@ class Passed(NamedTuple):
     seen_end_B: IntArray
 
 
-class ByFingerprint(NamedTuple):
-    """Item numbers by fingerprint: a hash table with open addressing, a power of two long."""
-
-    fingerprints: FingerprintArray
-    numbers: npt.NDArray[np.int32]
-    """0 where the table is empty."""
-
-    @classmethod
-    def of(cls, fingerprints: FingerprintArray) -> ByFingerprint | None:
-        """A table of the given fingerprints, by item number; None if two items share one.
-
-        Shape:
-            - fingerprints: ``(n_items + 1,)``
-        """
-        if len(np.unique(fingerprints[1:])) < len(fingerprints) - 1:
-            return None
-        size = 1 << (4 * len(fingerprints)).bit_length()
-        table = cls(np.zeros(size, dtype=np.uint32), np.zeros(size, dtype=np.int32))
-        _put(table, fingerprints)
-        return table
-
-
-@compiled
-def _put(table: ByFingerprint, fingerprints: FingerprintArray) -> None:
-    """Enter all items."""
-    mask = len(table.numbers) - 1
-    for number in range(1, len(fingerprints)):
-        place = np.int64(fingerprints[number]) & mask
-        while table.numbers[place]:
-            place = (place + 1) & mask
-        table.fingerprints[place], table.numbers[place] = fingerprints[number], number
-
-
-@compiled
-def numbers_of(table: ByFingerprint, passed: Passed) -> npt.NDArray[np.int32]:
-    """Item numbers of what is in the windows, and behind it of what has left them; 0 where there is no such item."""
-    numbers = np.empty(len(passed.window_T) + len(passed.seen_F), dtype=np.int32)
-    _look_up(table, passed.window_T, numbers[: len(passed.window_T)])
-    _look_up(table, passed.seen_F, numbers[len(passed.window_T) :])
-    return numbers
-
-
-@compiled
-def _look_up(table: ByFingerprint, fingerprints: FingerprintArray, numbers: npt.NDArray[np.int32]) -> None:
-    mask = np.uint64(len(table.numbers) - 1)
-    for i in range(len(fingerprints)):
-        place = np.uint64(fingerprints[i]) & mask
-        while table.numbers[place] and table.fingerprints[place] != fingerprints[i]:
-            place = (place + np.uint64(1)) & mask
-        numbers[i] = table.numbers[place]
-
-
 class Popular(NamedTuple):
     """Popular items of all catalogues, one catalogue after the other."""
 

@@ -10,13 +10,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from bisect import bisect_left
 from collections import Counter
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
-from operator import attrgetter
-from typing import TypeVar
+from typing import TypeVar, cast
 
+import numpy as np
 from aiokafka.errors import KafkaError
 from redis.exceptions import RedisError
 
@@ -31,15 +30,14 @@ from streams.output import (
     forwarded_record,
 )
 from streams.pipeline import Batch, Outcome, Rules, Serving, Source, process
-from streams.popularity import log2_add
-from streams.session import SessionKey, StoredSession, applied_offset_of
+from streams.session import SessionKey, StoredSession
 from streams.settings import TopicNames
-from streams.store import SEEN_REFRESH, Applied, Changes, LogBounds, SessionStore
+from streams.store import Applied, Changes, LogBounds, SessionStore
 
 logger = logging.getLogger(__name__)
 T = TypeVar("T")
-_LONGEST_PAUSE_S = 2.0
 _NO_SESSION = StoredSession(b"")
+_LONGEST_PAUSE_S = 2.0
 
 
 class RevokedError(Exception):
@@ -179,15 +177,15 @@ class BatchWorker:
             elif isinstance(found, BaseException):
                 raise found
             else:
-                ready.append((batch, owned, Batch(self._source(batch), events, found)))
+                ready.append((batch, owned, Batch(self._source(batch), events, *found)))
         now_ms = self._now_ms()
         outcomes = process(
             [given for _, _, given in ready], self._serving(), self.rules.pipeline, now_ms, self.metrics.stage
         )
         with self.metrics.stage("pack"):
             computed = [self._computed(*each, out, now_ms) for each, out in zip(ready, outcomes, strict=True)]
-            for each, (_, _, given) in zip(computed, ready, strict=True):
-                self._advance(each, given, now_ms)  # only now: where packing one fails, all are worked out again
+            for each in computed:
+                self._advance(each, now_ms)  # only now: where packing one fails, all are worked out again
         return computed, others
 
     def _decode(self, batch: RecordBatch, owned: OwnedPartition) -> Decoded:
@@ -210,12 +208,6 @@ class BatchWorker:
     ) -> Computed:
         """What a batch is to become."""
         topics, answered, decoded = self.rules.topics, owned.ownership.answered_until, given.decoded
-        fresh_ms = now_ms - SEEN_REFRESH.total_seconds() * 1000
-        unchanged = [
-            key
-            for key, before in given.sessions.items()
-            if before.seen and before.seen_stored_ms < fresh_ms and key not in outcome.seen
-        ]
         counters = {
             "events": len(decoded.events),
             "duplicates": outcome.duplicates,
@@ -226,12 +218,12 @@ class BatchWorker:
             owned.computed,
             batch.end,
             outcome.sessions,
-            _add_counts(owned.popularity, outcome.counts),
+            outcome.counts.onto(owned.popularity),
             counters,
             outcome.seen,
-            unchanged,
+            [key for key in owned.sessions.refreshed(decoded.events.keys, now_ms) if key not in outcome.seen],
         )
-        n_answered = bisect_left(decoded.events, answered, key=attrgetter("offset"))
+        n_answered = int(np.searchsorted(decoded.events.offset_B, answered))
         lists = outcome.lists[n_answered:]
         forwarded = [forwarded_record(m, topics.interactions) for m in decoded.misplaced if m.record.offset >= answered]
         dead = [
@@ -254,19 +246,12 @@ class BatchWorker:
             + sum([len(record.value or b"") for record in (*forwarded, *dead)]),
         )
 
-    def _advance(self, computed: Computed, given: Batch, now_ms: int) -> None:
+    def _advance(self, computed: Computed, now_ms: int) -> None:
         """Let the next batch find what this one leads to."""
         owned, changes = computed.owned, computed.changes
         owned.computed = changes.end
         owned.popularity.update(changes.popularity)
-        remembered, before, changed = owned.sessions, given.sessions, changes.seen
-        touched = {*changed, *changes.unchanged_seen}
-        for key, packed in changes.sessions.items():
-            _, seen, stored_ms = before.get(key, _NO_SESSION)
-            if key in touched:
-                seen, stored_ms = changed.get(key, seen), now_ms
-            remembered[key] = StoredSession(packed, seen, stored_ms)
-            remembered.move_to_end(key)
+        owned.sessions.update(changes, now_ms)
 
     async def deliver(self, computed: Computed) -> Handled:
         """Make a batch durable: first all that goes out, then its state; waits as long as a dependency is down.
@@ -291,7 +276,6 @@ class BatchWorker:
         if applied in (Applied.OK, Applied.DONE):
             owned.position = changes.end
             self._suspected.discard(partition)
-            self._forget_unused(owned)
             self._count(computed)
             return Handled.DONE
         logger.warning(
@@ -367,45 +351,40 @@ class BatchWorker:
 
     async def _sessions(
         self, batches: Sequence[tuple[RecordBatch, OwnedPartition]], decoded: Sequence[Decoded]
-    ) -> list[dict[SessionKey, StoredSession] | BaseException]:
-        """The sessions of each batch's users, or why they could not be loaded."""
-        keys = [{event.key: None for event in each.events} for each in decoded]
-        known = [
-            {key: session for key in theirs if (session := owned.sessions.get(key))}
-            for (_, owned), theirs in zip(batches, keys, strict=True)
-        ]
-        found: list[dict[SessionKey, StoredSession] | BaseException] = [*known]
-        lacking = [n for n, theirs in enumerate(keys) if len(known[n]) < len(theirs)]
-        loads = [self._load(*batches[n], [key for key in keys[n] if key not in known[n]]) for n in lacking]
-        for n, loaded in zip(lacking, await asyncio.gather(*loads, return_exceptions=True), strict=True):
-            found[n] = loaded if isinstance(loaded, BaseException) else known[n] | loaded
-        return found
+    ) -> list[tuple[list[bytes], list[bytes]] | BaseException]:
+        """The sessions of each batch's users and what they have seen, or why they could not be loaded."""
+        loads = [self._find(*fitting, each.events.keys) for fitting, each in zip(batches, decoded, strict=True)]
+        return await asyncio.gather(*loads, return_exceptions=True)
+
+    async def _find(
+        self, batch: RecordBatch, owned: OwnedPartition, keys: Sequence[SessionKey]
+    ) -> tuple[list[bytes], list[bytes]]:
+        """Sessions from memory, those that are not there from the store."""
+        cache = owned.sessions
+        cache.forget(self.rules.cached_sessions, owned.position)  # no later: what is found must stay until it is used
+        found, seen = cache.find(keys), cache.seen(keys)
+        lacking = [n for n, session in enumerate(found) if session is None] if None in found else []
+        if lacking:
+            loaded = await self._load(batch, owned, [keys[n] for n in lacking])
+            for n, session in zip(lacking, loaded, strict=True):
+                found[n], seen[n], _ = session or _NO_SESSION
+        return cast("list[bytes]", found), seen
 
     async def _load(
         self, batch: RecordBatch, owned: OwnedPartition, keys: Sequence[SessionKey]
-    ) -> dict[SessionKey, StoredSession]:
+    ) -> list[StoredSession | None]:
         """Sessions that are not in memory, as the store has them."""
         # Every session that a batch in flight has changed is in memory, so nothing here can be older than it.
         position = owned.position
         stored = await self._wait_for("Redis", batch.partition, owned, lambda: self.store.load(batch.partition, keys))
-        sessions = {}
-        for key, found in zip(keys, stored, strict=True):
-            if found is None:
-                continue
-            applied_offset = found.session().applied_offset  # that raises where the stored bytes cannot be read
+        loaded = [(key, session) for key, session in zip(keys, stored, strict=True) if session]
+        for _, session in loaded:
+            applied_offset = session.session().applied_offset  # that raises where the stored bytes cannot be read
             if applied_offset >= position:
                 raise OvertakenError(f"a session holds offset {applied_offset}, the batch begins at {position}")
-            sessions[key] = found
-        return sessions
-
-    def _forget_unused(self, owned: OwnedPartition) -> None:
-        """Keep memory bounded. What is not durable yet must be remembered: the store does not have it."""
-        sessions, limit = owned.sessions, self.rules.cached_sessions
-        while len(sessions) > limit:
-            key, remembered = next(iter(sessions.items()))
-            if applied_offset_of(remembered.packed) >= owned.position:
-                return
-            del sessions[key]
+        for key, session in loaded:
+            owned.sessions.add(key, session)
+        return stored
 
     async def _produce(self, computed: Computed) -> None:
         """Send what goes out and await every acknowledgement; dead letters are given up after a while."""
@@ -454,15 +433,3 @@ class BatchWorker:
             metrics.dead_letters.labels(reason).inc(n)
         for source, n in computed.lists_by_source.items():
             metrics.lists.labels(source).inc(n)
-
-
-def _add_counts(
-    counts: Mapping[tuple[str, str], float], added: Sequence[tuple[str, str, float]]
-) -> dict[tuple[str, str], float]:
-    """New counts of the items that a batch touched."""
-    changed: dict[tuple[str, str], float] = {}
-    for catalogue, item_id, count in added:
-        key = (catalogue, item_id)
-        before = changed.get(key, counts.get(key))
-        changed[key] = count if before is None else log2_add(before, count)
-    return changed

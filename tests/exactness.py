@@ -13,10 +13,10 @@ from typing import Any
 
 from kafka.consumer.fetcher import ConsumerRecord
 
-from encoders.records import BundleReference, Recommendation
+from encoders.records import BundleReference, Interaction, Recommendation
 from streams.app import WorkerConfig, worker_rules
 from streams.cli.config import Settings
-from streams.decode import decode
+from streams.decode import decode_one
 from streams.fold import PartitionState, differences, fold
 from streams.inspection import StateReader
 from streams.pipeline import Source
@@ -148,16 +148,11 @@ def _compare_lists(log: list[ConsumerRecord], lists: list[Recommendation], rules
     """Every event has its list, and every list the id that its event's place gives."""
     wanted = {}
     for record in log:
-        batch = decode(
-            [record],
-            partition=record.partition,
-            n_partitions=rules.n_partitions,
-            limits=rules.limits,
-            now_ms=time.time_ns() // 1_000_000,
-        )
-        for event in batch.events:
+        now_ms = time.time_ns() // 1_000_000
+        outcome = decode_one(record, record.partition, rules.n_partitions, rules.limits, now_ms)
+        if isinstance(outcome, Interaction):
             source = Source(rules.cluster, record.topic, record.partition)
-            wanted[source.recommendation_id(record.offset)] = event.interaction.event_id
+            wanted[source.recommendation_id(record.offset)] = outcome.event_id
     found = {made.recommendation_id: made.event_id for made in lists}
     problems = [f"event {wanted[name]} has no list" for name in wanted.keys() - found.keys()]
     problems += [f"list {name} answers no event of the log" for name in found.keys() - wanted.keys()]

@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import json
 from collections import defaultdict
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 from enum import Enum, auto
 from functools import cache
 from pathlib import Path
@@ -24,18 +25,20 @@ from encoders.window import WindowRule
 from index.flat import FlatIndex
 from index.protocol import TunableIndex, VectorIndex
 from streams.batches import RecordBatch
-from streams.decode import Decoded, Event
+from streams.decode import Decoded, Limits, decode
 from streams.metrics import WorkerMetrics
 from streams.output import OutgoingRecord
-from streams.pipeline import Serving
+from streams.pipeline import Batch, Serving, Source
 from streams.record_batch import ReadyBatch
 from streams.routing import partition_of
 from streams.serving import ServingModel
+from streams.session import SessionKey, StoredSession
 from streams.settings import TopicNames
 from streams.store import LogBounds, MemoryStore, SessionStore
 from streams.worker import BatchWorker, WorkerRules
 
 NOW_MS = 1_700_000_000_000
+FOREVER = Limits(max_future=timedelta(days=100_000))
 TOPIC = "interactions"
 
 
@@ -68,7 +71,13 @@ def records(interactions: Sequence[Interaction], start: int = 0) -> list[Record]
 
 def events(interactions: Sequence[Interaction], start: int = 0) -> Decoded:
     """A batch of valid events, one offset after the other."""
-    return Decoded([Event.of(offset, interaction) for offset, interaction in enumerate(interactions, start)])
+    return decode(records(interactions, start), partition=0, n_partitions=1, limits=FOREVER, now_ms=NOW_MS)
+
+
+def finding(source: Source, decoded: Decoded, stored: Mapping[SessionKey, StoredSession]) -> Batch:
+    """A batch whose users have the stored sessions; those who are not in it have none."""
+    found = [stored.get(key, StoredSession(b"")) for key in decoded.events.keys]
+    return Batch(source, decoded, [each.packed for each in found], [each.seen for each in found])
 
 
 def users_of(partition: int, n_partitions: int, n: int) -> list[str]:

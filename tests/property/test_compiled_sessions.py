@@ -13,14 +13,14 @@ from encoders.events import EVENT_TRAITS, EventType
 from encoders.records import Interaction, Recommendation
 from encoders.vocabulary import item_hash
 from encoders.window import Entry, Step, WindowRule, extend
-from streams.decode import Event, Limits
+from streams.decode import Limits
 from streams.fold import TOLERANCE, PartitionState, fold
 from streams.pipeline import Batch, Outcome, Rules, Serving, Source, process
-from streams.popularity import log2_add, most_popular
+from streams.popularity import most_popular
 from streams.serving import ServingModel
 from streams.session import Session, SessionKey, StoredSession, pack, state_of, unpack
 from streams.waves import known_window
-from tests.inmemory import NOW_MS, click, events, model, record
+from tests.inmemory import NOW_MS, click, events, finding, model, record
 
 N_PARTITIONS = 2
 CATALOGUES = ["default", "books"]
@@ -104,14 +104,15 @@ class Reference:
         """The next events, and the sessions that they find."""
         decoded = events(interactions, self.end)
         self.end += len(interactions)
-        return Batch(self.source, decoded, {e.key: self.stored[e.key] for e in decoded.events if e.key in self.stored})
+        return finding(self.source, decoded, self.stored)
 
-    def follow(self, batch: Batch, serving: ServingModel | None) -> None:
+    def follow(self, interactions: Sequence[Interaction], serving: ServingModel | None) -> None:
         """Fold the same events."""
-        for event in batch.decoded.events:
-            may_enter, duplicates = self._may_enter(event), self.folded.duplicates
+        for offset, interaction in enumerate(interactions, self.end - len(interactions)):
+            key = SessionKey(interaction.catalogue, interaction.user_id)
+            may_enter, duplicates = self._may_enter(interaction, key), self.folded.duplicates
             fold(
-                [record(event.offset, event.interaction)],
+                [record(offset, interaction)],
                 partition=0,
                 n_partitions=1,
                 rules=self._rules,
@@ -119,15 +120,15 @@ class Reference:
                 now_ms=NOW_MS,
                 into=self.folded,
             )
-            if serving and serving.catalogue == event.key.catalogue:
-                knows = known_window(self.folded.sessions[event.key].window, serving).any()
-                self.state_keys[event.key] = {serving.state_key} if knows else set()
+            if serving and serving.catalogue == key.catalogue:
+                knows = known_window(self.folded.sessions[key].window, serving).any()
+                self.state_keys[key] = {serving.state_key} if knows else set()
             elif may_enter and self.folded.duplicates == duplicates:
-                self.state_keys[event.key] = set()
+                self.state_keys[key] = set()
 
-    def _may_enter(self, event: Event) -> bool:
+    def _may_enter(self, interaction: Interaction, key: SessionKey) -> bool:
         """Whether an event enters its user's window, unless it had come before."""
-        interaction, before = event.interaction, self.folded.sessions.get(event.key, Session())
+        before = self.folded.sessions.get(key, Session())
         if interaction.item_id is None:
             return False
         identity = item_hash(interaction.item_id, interaction.catalogue)
@@ -136,12 +137,9 @@ class Reference:
 
     def take(self, batch: Batch, outcome: Outcome) -> None:
         """Take over what `process` has made of a batch."""
-        for key, packed in outcome.sessions.items():
-            before = batch.sessions[key].seen if key in batch.sessions else b""
-            self.stored[key] = StoredSession(packed, outcome.seen.get(key, before))
-        for catalogue, item_id, count in outcome.counts:
-            known = self.popularity.get((catalogue, item_id))
-            self.popularity[catalogue, item_id] = count if known is None else log2_add(known, count)
+        for key, before in zip(batch.decoded.events.keys, batch.seen, strict=True):
+            self.stored[key] = StoredSession(outcome.sessions[key], outcome.seen.get(key, before))
+        self.popularity |= outcome.counts.onto(self.popularity)
         self.duplicates += outcome.duplicates
 
 
@@ -166,7 +164,8 @@ def assert_same(reference: Reference, models: Mapping[str, ServingModel]) -> Non
 
 def assert_latest(batch: Batch, outcome: Outcome) -> None:
     """A session holds the list that was made for its user's newest event."""
-    made = {e.key: each for e, each in zip(batch.decoded.events, outcome.lists, strict=True)}
+    received = batch.decoded.events
+    made = {received.keys[n]: each for n, each in zip(received.session_B.tolist(), outcome.lists, strict=True)}
     assert outcome.sessions.keys() == made.keys()
     for key, written in made.items():
         read, latest = Recommendation.model_validate_json(written), unpack(outcome.sessions[key]).latest
@@ -183,14 +182,15 @@ def test_compiled_sessions_are_those_of_the_fold(
     """Restarts, gaps, repeats, requests, unknown items, several catalogues and partitions, and models that change."""
     references = [Reference(partition, given_rules) for partition in range(N_PARTITIONS)]
     for serving, given_events in fetched:
-        batches = [
-            reference.batch([each.interaction for each in given_events if each.partition == partition])
-            for partition, reference in enumerate(references)
+        parts = [
+            [each.interaction for each in given_events if each.partition == partition]
+            for partition in range(N_PARTITIONS)
         ]
+        batches = [reference.batch(part) for reference, part in zip(references, parts, strict=True)]
         outcomes = process(batches, serving, given_rules, NOW_MS)
-        for reference, batch, outcome in zip(references, batches, outcomes, strict=True):
+        for reference, part, batch, outcome in zip(references, parts, batches, outcomes, strict=True):
             assert_latest(batch, outcome)
             assert sum(outcome.sources.values()) == len(outcome.lists)
-            reference.follow(batch, serving.model)
+            reference.follow(part, serving.model)
             reference.take(batch, outcome)
             assert_same(reference, {each.state_key: each for each in MODELS})

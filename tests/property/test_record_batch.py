@@ -6,8 +6,9 @@ from aiokafka.record.default_records import DefaultRecordBatch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from streams.lists import WireLists, joined
+from streams.lists import WireLists
 from streams.record_batch import record_batches
+from streams.texts import joined
 
 sizes = st.sampled_from([0, 1, 2, 30, 62, 63, 64, 65, 127, 128, 8_190, 8_200, 1_048_570, 1_048_580])
 """Among them those at which a length takes a byte more."""

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from streams.columns import ends_of
 from streams.lists import Lists
-from streams.strategy import ByFingerprint, Passed, Popular, choose, fill, numbers_of
+from streams.strategy import Passed, Popular, choose, fill
 
 N_ITEMS = 25
 FINGERPRINTS = np.array([0, 2**32 - 1, 0, *range(3, N_ITEMS + 1)], dtype=np.uint32)
@@ -100,19 +100,3 @@ def test_lists_are_what_sets_say(
         assert lists.items_BN[b, : lists.lengths_B[b]].tolist() == expected
         own = lists.scores_BN[b, len(found) : lists.lengths_B[b]].tolist()
         assert own == [place / 7 for place in places_left[: top_n - len(found)]]
-
-
-@given(st.lists(st.integers(0, 2**32 - 1) | st.integers(0, 20) | st.integers(0, 20).map(lambda n: n << 8), max_size=60))
-@settings(max_examples=200)
-def test_item_numbers_are_found_by_fingerprint(fingerprints: list[int]) -> None:
-    """Also those that meet in one place of the table, and those at its end."""
-    known, others = fingerprints[::2], fingerprints[1::2]
-    table = ByFingerprint.of(np.array([0, *known], dtype=np.uint32))
-    if len(set(known)) < len(known):
-        assert table is None
-    else:
-        assert table is not None
-        wanted = {identity: number for number, identity in enumerate(known, 1)}
-        asked = [*known, *others, 0, 2**32 - 1]
-        found = numbers_of(table, passed([User(known, [*others, 0, 2**32 - 1], [], 0, True)]))
-        assert found.tolist() == [wanted.get(identity, 0) for identity in asked]

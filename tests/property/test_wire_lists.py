@@ -14,12 +14,13 @@ from encoders.compiled import as_bytes
 from encoders.records import Recommendation
 from streams import packing
 from streams.advance import Numbers, advance
-from streams.columns import columns_of
-from streams.decode import Event
-from streams.lists import ANN, POPULARITY, Head, Lists, Names, texts, wire_lists
+from streams.columns import events_of, stored_of
+from streams.decode import Limits, decode
+from streams.lists import ANN, POPULARITY, Head, Lists, Names, wire_lists
 from streams.pipeline import Source
 from streams.session import unpack
-from tests.inmemory import click
+from streams.texts import texts
+from tests.inmemory import NOW_MS, click, record
 
 LARGEST = 9e11
 """A larger score is written as this."""
@@ -125,12 +126,14 @@ def test_the_session_holds_the_list_that_is_written(
     made: list[Made], version: str | None, generated_at_ms: int
 ) -> None:
     _, lists, called = columns(made)
-    given_events = [Event.of(each.offset, click(each.user_id, "1", each.event_id)) for each in made]
-    found = columns_of([(given_events, {})], None, frozenset())
-    advanced = advance(found.events, found.stored, as_bytes(b""), Numbers(2, -1, True, 0, 1, 0))
+    records = [record(each.offset, click(each.user_id, "1", each.event_id)) for each in made]
+    received = decode(records, partition=0, n_partitions=1, limits=Limits(), now_ms=NOW_MS)
+    found = events_of(received.events, None, frozenset())
+    stored = stored_of(*[[b""] * len(received.events.keys)] * 2)
+    advanced = advance(found, stored, as_bytes(b""), Numbers(2, -1, True, 0, 1, 0))
     no_states = packing.States(as_bytes(b""), np.empty((0, 1), dtype=np.float32), np.empty(0, dtype=np.bool_))
     listed = packing.Made(lists, called, as_bytes((version or "").encode()), generated_at_ms)
-    packed = packing.packed_sessions(advanced, found.stored, found.events.offset_B, no_states, listed)
+    packed = packing.packed_sessions(advanced, stored, found.offset_B, no_states, listed)
     for each, blob in zip(made, packed, strict=True):
         session = unpack(blob)
         assert session.applied_offset == each.offset

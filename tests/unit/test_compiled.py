@@ -14,11 +14,11 @@ from numba.core.dispatcher import Dispatcher
 from encoders.compiled import as_bytes, copy_bytes, read_int, write_int
 from index.flat import FlatIndex
 from index.ivf import IVFFlatIndex
-from streams.pipeline import Batch, Rules, Serving, Source, compile_loops, process
+from streams.pipeline import Rules, Serving, Source, compile_loops, process
 from streams.record_batch import record_batches
 from streams.serving import warm_up
 from streams.session import SessionKey, StoredSession
-from tests.inmemory import NOW_MS, click, events, model
+from tests.inmemory import NOW_MS, click, events, finding, model
 
 
 @pytest.mark.parametrize(("start", "n"), [(0, 0), (0, 7), (3, 4), (1, 1)])
@@ -56,7 +56,9 @@ def main() -> None:
         sessions = dict[SessionKey, StoredSession]()
         for start in (0, 5):
             given = [click("u", str(n), event_id=f"{start}-{n}") for n in range(start, start + 5)]
-            (outcome,) = process([Batch(Source("c", "t", 0), events(given, start), sessions)], serving, Rules(), NOW_MS)
+            (outcome,) = process(
+                [finding(Source("c", "t", 0), events(given, start), sessions)], serving, Rules(), NOW_MS
+            )
             record_batches(outcome.lists, NOW_MS, 1000)
             sessions = {
                 key: StoredSession(packed, outcome.seen.get(key, b"")) for key, packed in outcome.sessions.items()

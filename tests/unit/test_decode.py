@@ -10,6 +10,7 @@ import pytest
 
 from streams.decode import Decoded, Limits, decode
 from streams.routing import partition_of
+from streams.session import SessionKey
 from tests.inmemory import NOW_MS, Record, click, record, records, users_of
 
 LEAST: dict[str, Any] = {
@@ -85,7 +86,7 @@ def test_a_missing_time_is_a_missing_field() -> None:
 
 def test_a_valid_record_is_an_event_in_its_place() -> None:
     outcome = of(wire(unknown={"a": [1]}))
-    assert [(e.offset, e.interaction.user_id) for e in outcome.events] == [(3, "u")]
+    assert (outcome.events.offset_B.tolist(), outcome.events.keys) == ([3], [SessionKey("default", "u")])
     assert not outcome.dead
 
 
@@ -102,7 +103,7 @@ def test_how_far_ahead_can_be_configured() -> None:
     limits = Limits(max_future=timedelta(milliseconds=1500))
     given = [Record(offset, wire(timestamp_ms=NOW_MS + ahead)) for offset, ahead in enumerate((1500, 1501))]
     outcome = decoded(*given, limits=limits)
-    assert ([e.offset for e in outcome.events], [d.record.offset for d in outcome.dead]) == ([0], [1])
+    assert (outcome.events.offset_B.tolist(), [d.record.offset for d in outcome.dead]) == ([0], [1])
 
 
 def test_the_largest_record_is_read_and_one_byte_more_is_not() -> None:
@@ -171,7 +172,7 @@ def test_the_order_of_offsets_is_kept_in_each_list() -> None:
     users = [users_of(p, 2, 1)[0] for p in (0, 1)]
     given = [record(i, click(users[i % 2], str(i))) if i % 3 else Record(i, b"bad") for i in range(12)]
     outcome = decoded(*given, n_partitions=2)
-    assert [e.offset for e in outcome.events] == [2, 4, 8, 10]
+    assert outcome.events.offset_B.tolist() == [2, 4, 8, 10]
     assert [m.record.offset for m in outcome.misplaced] == [1, 5, 7, 11]
     assert [d.record.offset for d in outcome.dead] == [0, 3, 6, 9]
 

@@ -10,7 +10,7 @@ import pytest
 from aiokafka.errors import KafkaConnectionError, MessageSizeTooLargeError
 
 from streams.decode import DeadLetter, Misplaced
-from streams.lists import WireLists, joined, texts
+from streams.lists import WireLists
 from streams.output import (
     OutgoingRecord,
     dead_letter_record,
@@ -20,6 +20,7 @@ from streams.output import (
 )
 from streams.routing import partition_of
 from streams.settings import TopicNames
+from streams.texts import joined, texts
 from tests.inmemory import Fault, MemoryProducer, Record, click
 
 TOPICS = TopicNames()

@@ -39,7 +39,7 @@ from streams.session import (
     with_seen,
 )
 from streams.waves import known_window, known_windows
-from tests.inmemory import NOW_MS, Record, click, events, model
+from tests.inmemory import NOW_MS, Record, click, events, finding, model
 
 SOURCE = Source("cluster", "interactions", 3)
 U = SessionKey("default", "u")
@@ -72,14 +72,14 @@ def run(
     start: int = 0,
 ) -> Ran:
     given = stored(sessions or {})
-    batch = Batch(SOURCE, events(interactions, start), given)
+    batch = finding(SOURCE, events(interactions, start), given)
     (outcome,) = process([batch], serving or Serving(), rules or Rules(), NOW_MS)
     seen = {key: before.seen for key, before in given.items()} | outcome.seen
     return Ran(
         {key: unpack(packed, seen.get(key, b"")) for key, packed in outcome.sessions.items()},
         [Recommendation.model_validate_json(made) for made in outcome.lists],
         outcome.sources,
-        outcome.counts,
+        [*outcome.counts],
         outcome.duplicates,
         outcome.seen,
     )
@@ -130,7 +130,7 @@ def test_given_sessions_are_left_as_they_are() -> None:
     rules = Rules(window=WindowRule(max_len=4))
     before = run([click(item=str(i)) for i in range(1, 7)], Serving(model()), rules=rules).sessions
     given = stored(before)
-    batch = Batch(SOURCE, events([click(item=str(i)) for i in range(7, 14)], start=6), given)
+    batch = finding(SOURCE, events([click(item=str(i)) for i in range(7, 14)], start=6), given)
     (first,) = process([batch], Serving(model()), rules, NOW_MS)
     assert first.seen
     assert given == stored(before)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 from hashlib import sha256
 from itertools import count
@@ -24,7 +24,7 @@ from streams.record_batch import ReadyBatch
 from streams.session import FINGERPRINT_MASK, SessionKey, StoredSession, fingerprints_of, unpack
 from streams.settings import TopicNames
 from streams.store import SEEN_REFRESH, Applied, Changes, LogBounds, MemoryStore
-from streams.worker import WorkerRules, _add_counts
+from streams.worker import WorkerRules
 from tests.inmemory import Bench, Fault, Record, batch, click, model, record, records, users_of
 
 TOPICS = TopicNames()
@@ -38,9 +38,12 @@ class FaultyStore(MemoryStore):
         super().__init__()
         self.fail_before = self.fail_after = 0
         self.loads = 0
+        self.while_loading: Callable[[], Awaitable[None]] | None = None
 
     async def load(self, partition: int, keys: Sequence[SessionKey]) -> list[StoredSession | None]:
         self.loads += 1
+        if self.while_loading:
+            await self.while_loading()
         if self.fail_before:
             self.fail_before -= 1
             raise RedisConnectionError("gone")
@@ -122,8 +125,9 @@ async def test_the_memory_of_sessions_is_bounded_and_its_least_used_go_first(sto
     await bench.acquire()
     for offset, user in enumerate("abac"):
         await bench.worker.handle(batch([record(offset, click(user, str(offset)))]))
-    assert [key.user_id for key in bench.worker.partitions[0].sessions] == ["a", "c"]
     await bench.worker.handle(batch([record(4, click("b", "9"))]))
+    assert [key.user_id for key in bench.worker.partitions[0].sessions] == ["a", "c", "b"]
+    assert store.loads == 4
     assert stored_window(store, SessionKey("default", "b")) == windows("1", "9")
 
 
@@ -581,14 +585,41 @@ async def test_what_is_not_durable_is_remembered_whatever_the_bound(store: Fault
     sessions = bench.worker.partitions[0].sessions
     assert [key.user_id for key in sessions] == ["a", "b", "c"]
     await bench.worker.deliver(one)
-    assert [key.user_id for key in sessions] == ["b", "c"]
     (four,) = await ahead(bench, batch([record(3, click("b", "9"))]))
-    await bench.worker.deliver(two)
     assert [key.user_id for key in sessions] == ["c", "b"]
-    await bench.worker.deliver(three)
-    await bench.worker.deliver(four)
+    for each in (two, three, four):
+        await bench.worker.deliver(each)
+    await bench.worker.handle(batch([record(4, click("b", "8"))]))
     assert [key.user_id for key in sessions] == ["b"]
-    assert stored_window(store, SessionKey("default", "b")) == windows("1", "9")
+    assert stored_window(store, SessionKey("default", "b")) == windows("1", "9", "8")
+
+
+async def test_a_session_is_not_forgotten_while_its_batch_waits_for_others() -> None:
+    """What is found in memory when a batch begins stays there, even if earlier batches become durable meanwhile."""
+    log = [
+        batch([record(n, click("a", str(n))) for n in range(9)]),
+        batch([record(9, click("b", "1"))]),
+        batch([record(10, click("a", "9")), record(11, click("c", "1"))]),
+        batch([record(12, click("a", "10")), record(13, click("a", "11"))]),
+    ]
+    left = []
+    for cached_sessions in (1, 1000):
+        store = FaultyStore()
+        rules = WorkerRules(TOPICS, "cluster", 1, Rules(window=WindowRule(max_len=2)), cached_sessions=cached_sessions)
+        bench = Bench(rules, store)
+        await bench.acquire()
+        waiting = await ahead(bench, *log[:2])
+
+        async def deliver(bench: Bench = bench, waiting: list[Computed] = waiting) -> None:
+            while waiting:
+                assert await bench.worker.deliver(waiting.pop(0)) is Handled.DONE
+
+        store.while_loading = deliver
+        for each in log[2:]:
+            assert await bench.worker.handle(each) is Handled.DONE
+        left.append((store.partitions[0].sessions, store.partitions[0].seen))
+    assert left[0] == left[1]
+    assert left[0][1]
 
 
 async def test_once_one_batch_is_refused_all_that_builds_on_it_is_dropped(bench: Bench, store: FaultyStore) -> None:
@@ -602,7 +633,7 @@ async def test_once_one_batch_is_refused_all_that_builds_on_it_is_dropped(bench:
     assert store.partitions[0].sessions == {}
     await bench.acquire()
     owned = bench.worker.partitions[0]
-    assert (owned.position, owned.computed, dict(owned.sessions)) == (0, 0, {})
+    assert (owned.position, owned.computed, len(owned.sessions)) == (0, 0, 0)
     for each in log:
         assert await bench.worker.handle(each) is Handled.DONE
     assert stored_window(store) == windows("0", "1", "2", "3")
@@ -830,12 +861,12 @@ async def test_where_one_partition_cannot_be_worked_out_none_has_moved(
     """A defect is retried with the whole fetch: what had moved already would be taken for applied."""
     calls = count(1)
 
-    def fails_at_the_second(*given: Any) -> dict[tuple[str, str], float]:
+    def fails_at_the_second(*given: Any) -> Changes:
         if next(calls) == 2:
             raise ValueError("a defect")
-        return _add_counts(*given)
+        return Changes(*given)
 
-    monkeypatch.setattr("streams.worker._add_counts", fails_at_the_second)
+    monkeypatch.setattr("streams.worker.Changes", fails_at_the_second)
     with pytest.raises(ValueError, match="a defect"):
         await pair.worker.compute(fetch(0))
     assert [owned.computed for owned in pair.worker.partitions.values()] == [0, 0]
