@@ -13,11 +13,10 @@ from typing import Any, ClassVar, Self
 
 import faiss
 import numpy as np
-import numpy.typing as npt
 
 from index.files import read_index
 from index.kernels import compiled, compiled_without_nan, set_kernels
-from index.protocol import BoolArray, Excluded, FloatArray, IntArray, ItemSearch
+from index.protocol import BoolArray, Excluded, FloatArray, IntArray, ItemSearch, NumberArray
 
 set_kernels()
 _MOST_MULTIPLIED = 8_192
@@ -110,7 +109,7 @@ class FlatIndex:
 
 
 @compiled
-def _strike_out(scores_BI: FloatArray, items: npt.NDArray[np.int32], ranges_BR2: IntArray) -> None:
+def _strike_out(scores_BI: FloatArray, items: NumberArray, ranges_BR2: IntArray) -> None:
     """Give items that a query excludes the score minus infinity, in place."""
     for b in range(len(scores_BI)):
         scores = scores_BI[b]
@@ -191,6 +190,7 @@ class _Renumbered:
 
     def search_without(self, queries: FloatArray, k: int, excluded: Excluded) -> tuple[IntArray, FloatArray]:
         """The best of what each query does not exclude; see `ExcludingSearch.search_without`."""
-        rows = self._rows[np.minimum(excluded.items, len(self._rows) - 1)]  # 0 is none, and what is gone is 0
+        rows: Any = self._rows[np.minimum(excluded.items, len(self._rows) - 1)]  # 0 is none, and what is gone is 0
+        rows = rows.astype(excluded.items.dtype)  # so that there is one type to compile for
         found, scores = self._compact.search_without(queries, k, Excluded(rows, excluded.ranges_BR2))
         return self._numbers[found], scores

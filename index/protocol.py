@@ -14,6 +14,7 @@ import numpy.typing as npt
 IntArray = npt.NDArray[np.int64]
 FloatArray = npt.NDArray[np.float32]
 BoolArray = npt.NDArray[np.bool_]
+NumberArray = npt.NDArray[np.uint16] | npt.NDArray[np.int32]
 
 
 class ItemSearch(Protocol):
@@ -38,7 +39,7 @@ class ItemSearch(Protocol):
 class Excluded(NamedTuple):
     """Items that a query is not to find."""
 
-    items: npt.NDArray[np.int32]
+    items: NumberArray
     """Item numbers in any order; 0 is none."""
     ranges_BR2: IntArray
     """For each query half-open ranges of ``items``. Shape: ``(B, R, 2)``."""

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 from streams.cache import SessionCache
 from streams.decode import ConsumedRecord
 from streams.lists import WireLists
 from streams.output import OutgoingRecord
 from streams.store import Changes, Ownership
+
+K = TypeVar("K")
+V = TypeVar("V")
 
 
 class RecordBatch(NamedTuple):
@@ -88,10 +91,10 @@ def together(batches: Sequence[Computed]) -> Computed:
         Changes(
             changes[0].start,
             changes[-1].end,
-            {key: packed for each in changes for key, packed in each.sessions.items()},
-            {key: count for each in changes for key, count in each.popularity.items()},
+            _merged([each.sessions for each in changes]),
+            _merged([each.popularity for each in changes]),
             {name: sum(each.counters[name] for each in changes) for name in changes[0].counters},
-            {key: seen for each in changes for key, seen in each.seen.items()},
+            _merged([each.seen for each in changes]),
             list({key: None for each in changes for key in each.unchanged_seen}),
         ),
         [lists for batch in batches for lists in batch.lists],
@@ -101,3 +104,11 @@ def together(batches: Sequence[Computed]) -> Computed:
         sum((batch.lists_by_source for batch in batches), Counter()),
         sum(batch.size_bytes for batch in batches),
     )
+
+
+def _merged(mappings: Iterable[Mapping[K, V]]) -> dict[K, V]:
+    """Of what several have, the last one's."""
+    merged: dict[K, V] = {}
+    for each in mappings:
+        merged.update(each)
+    return merged

@@ -6,16 +6,14 @@ Shape letters: ``T`` entries of all windows, ``F`` fingerprints of what has left
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
 from encoders.compiled import IntArray, compiled
-from index.protocol import Excluded
+from index.protocol import Excluded, NumberArray
 from streams.strategy import FingerprintArray, Passed
 
-NumberArray = npt.NDArray[np.int32]
 _MOST_REMEMBERED_BYTES = 64 << 20
 
 
@@ -24,7 +22,7 @@ class ByFingerprint(NamedTuple):
 
     fingerprints: FingerprintArray
     numbers: NumberArray
-    """0 where the table is empty."""
+    """0 where the table is empty. In two bytes if they fit, since pasts of a thousand items pass through memory."""
 
     @classmethod
     def of(cls, fingerprints: FingerprintArray) -> ByFingerprint | None:
@@ -36,7 +34,8 @@ class ByFingerprint(NamedTuple):
         if len(np.unique(fingerprints[1:])) < len(fingerprints) - 1:
             return None
         size = 1 << (4 * len(fingerprints)).bit_length()
-        table = cls(np.zeros(size, dtype=np.uint32), np.zeros(size, dtype=np.int32))
+        dtype: Any = np.uint16 if len(fingerprints) <= 1 << 16 else np.int32
+        table = cls(np.zeros(size, dtype=np.uint32), np.zeros(size, dtype=dtype))
         _put(table, fingerprints)
         return table
 
@@ -87,27 +86,25 @@ class Exclusion:
             rows_R: The events that are searched for.
         """
         n_window, n_stored = len(passed.window_T), sum(map(len, stored_seen)) // 4
-        numbers = np.empty(n_window + len(passed.seen_F), dtype=np.int32)
-        look_up(self._table, passed.window_T, numbers[:n_window])
-        if n_stored:
-            stored = b"".join([self._numbers(seen) for seen in stored_seen if seen])
-            numbers[n_window : n_window + n_stored] = np.frombuffer(stored, dtype=np.int32)
-        look_up(self._table, passed.seen_F[n_stored:], numbers[n_window + n_stored :])
+        parts = [self._look_up(passed.window_T)]
+        parts += [self._known.get(seen) or self._learn(seen) for seen in stored_seen if seen]
+        parts.append(self._look_up(passed.seen_F[n_stored:]))
+        numbers: Any = np.frombuffer(bytearray().join(parts), dtype=self._table.numbers.dtype)
         ranges_RR2 = np.empty((len(rows_R), 2, 2), dtype=np.int64)
         ranges_RR2[:, 0, 0], ranges_RR2[:, 0, 1] = passed.window_first_B[rows_R], passed.window_end_B[rows_R]
         ranges_RR2[:, 1, 0], ranges_RR2[:, 1, 1] = passed.seen_first_B[rows_R], passed.seen_end_B[rows_R]
         ranges_RR2[:, 1] += n_window
         return Excluded(numbers, ranges_RR2)
 
-    def _numbers(self, seen: bytes) -> bytes:
-        found = self._known.get(seen)
-        if found is None:
-            numbers = np.empty(len(seen) // 4, dtype=np.int32)
-            look_up(self._table, np.frombuffer(bytearray(seen), dtype=np.uint32), numbers)
-            found = numbers.tobytes()
-            if self._known_bytes > _MOST_REMEMBERED_BYTES:
-                self._known.clear()
-                self._known_bytes = 0
-            self._known[seen] = found
-            self._known_bytes += 2 * len(seen)
+    def _look_up(self, fingerprints: FingerprintArray) -> bytes:
+        numbers = np.empty(len(fingerprints), dtype=self._table.numbers.dtype)
+        look_up(self._table, fingerprints, numbers)
+        return numbers.tobytes()
+
+    def _learn(self, seen: bytes) -> bytes:
+        if self._known_bytes > _MOST_REMEMBERED_BYTES:
+            self._known.clear()
+            self._known_bytes = 0
+        found = self._known[seen] = self._look_up(np.frombuffer(bytearray(seen), dtype=np.uint32))
+        self._known_bytes += len(seen) + len(found)
         return found

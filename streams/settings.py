@@ -211,7 +211,7 @@ class RedisSettings(Section):
 class WorkerSettings(Section):
     """What a worker does with a batch of events."""
 
-    max_batch: int = Field(default=1024, ge=1)
+    max_batch: int = Field(default=4096, ge=1)
     """Most events of one batch, over all partitions."""
     top_n: int = Field(default=10, ge=1, le=200)
     """Length of a list."""
