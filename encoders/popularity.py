@@ -1,11 +1,15 @@
-"""Popularity: decayed counts, and the retriever that answers everyone alike."""
+"""Popularity: decayed counts, and the retrievers that answer everyone alike."""
 
 from __future__ import annotations
 
 import numpy as np
 import numpy.typing as npt
 
-from encoders.protocols import FloatArray, IntArray
+from encoders.best import offer, put_in_order
+from encoders.compiled import compiled
+from encoders.decay import as_of_newest, new_clock, weight_of
+from encoders.growth import grown
+from encoders.protocols import DoubleArray, FloatArray, IntArray
 from encoders.vocabulary import PADDING_ITEM
 
 
@@ -57,3 +61,62 @@ class PopularityRetriever:
         n = min(k, len(self._ranked))
         items[:n], scores[:n] = self._ranked[:n], self._scores[:n]
         return np.tile(items, (len(windows), 1)), np.tile(scores, (len(windows), 1))
+
+
+class LivePopularity:
+    """The same items for every window: those clicked most of late. A `LiveRetriever`, not for two threads at once.
+
+    Holds one number an item. Every click counts, and half as much with every half-life; only items that were clicked
+    are answers, until what is left of their clicks is too small for a 64-bit float, some thousand half-lives later.
+
+    Args:
+        half_life_s: Of what a click counts, in seconds of event time. Infinity for no decay.
+
+    Raises:
+        ValueError: If the half-life is not positive.
+
+    Example:
+        >>> popularity = LivePopularity(half_life_s=60)
+        >>> popularity.learn(np.array([1, 2]), np.array([7, 9]), np.array([0.0, 60.0]))
+        >>> popularity.retrieve(np.array([[3]]), k=3)
+        (array([[9, 7, 0]]), array([[ 1. ,  0.5, -inf]], dtype=float32))
+    """
+
+    def __init__(self, half_life_s: float = 7 * 86_400) -> None:
+        if not half_life_s > 0:
+            raise ValueError(f"a half-life is positive, not {half_life_s} s")
+        self._half_life_s = float(half_life_s)
+        self._counts, self._clock = np.zeros(0), new_clock()
+
+    def learn(self, sessions: IntArray, items: IntArray, times_s: DoubleArray) -> None:
+        """Count the clicks, whosever they are; see `LiveRetriever.learn`."""
+        self._counts = grown(self._counts, int(items.max(initial=0)) + 1)
+        _count(self._counts, self._clock, items, times_s, self._half_life_s)
+
+    def retrieve(self, windows: IntArray, k: int) -> tuple[IntArray, FloatArray]:
+        """The best ``k`` items, the same in each row; see `Retriever.retrieve`.
+
+        A score is an item's decayed count as of the newest event; equal ones are ranked by item number.
+        """
+        scores = (self._counts * as_of_newest(self._clock, self._half_life_s)).astype(np.float32)
+        best_items, best_scores = _best(scores, k)
+        return np.tile(best_items, (len(windows), 1)), np.tile(best_scores, (len(windows), 1))
+
+
+@compiled
+def _count(counts: DoubleArray, clock: DoubleArray, items: IntArray, times_s: DoubleArray, half_life_s: float) -> None:
+    for i in range(len(items)):
+        if items[i] != PADDING_ITEM:
+            weight = weight_of(clock, counts, times_s[i], half_life_s)
+            counts[items[i]] += weight
+
+
+@compiled
+def _best(scores: FloatArray, k: int) -> tuple[IntArray, FloatArray]:
+    """The ``k`` highest scores above 0 and where they stand, best first, the rest 0 and minus infinity."""
+    items, best, n = np.zeros(k, dtype=np.int64), np.full(k, -np.inf, dtype=np.float32), 0
+    for item in range(len(scores)):
+        if scores[item] > 0:
+            n = offer(best, items, n, scores[item], item)
+    put_in_order(best, items, n)
+    return items, best

@@ -5,11 +5,12 @@ Shape letters: ``B`` rows of a batch, ``T`` window length, ``D`` embedding dimen
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
 
+DoubleArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
 FloatArray = npt.NDArray[np.float32]
 
@@ -70,4 +71,28 @@ class Retriever(Protocol):
         Shape:
             - windows: ``(B, T)``
             - Output: item numbers ``(B, k)`` and scores ``(B, k)``
+        """
+
+
+@runtime_checkable
+class LiveRetriever(Retriever, Protocol):
+    """A `Retriever` that learns every event; learning all events once is its training.
+
+    The next `retrieve` knows all that was learned before it. Learning events in one batch or in several, however they
+    are cut, comes to the same, and asking changes no answer. What is held is bounded; each implementation says by
+    what, and what goes first. One thread at a time may learn or ask.
+    """
+
+    def learn(self, sessions: IntArray, items: IntArray, times_s: DoubleArray) -> None:
+        """Let in the next events, in the order of their arrival; events of all sessions are mixed as they came.
+
+        Args:
+            sessions: Code of the session of each event, any int64. Whoever calls decides what a session is: all events
+                of a user, or those without a long gap.
+            items: Item numbers. One above all that came before is a new item, and arrays over all item numbers grow by
+                doubling. 0, which stands for every unknown item, is not learned.
+            times_s: When the events happened, in seconds since any one moment; may go backwards.
+
+        Shape:
+            - sessions, items, times_s: ``(B,)``
         """
