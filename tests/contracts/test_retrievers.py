@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from encoders.gru import GRUConfig, GRUEncoder, GRUModule
+from encoders.markov import Markov, MarkovConfig
 from encoders.popularity import LivePopularity, PopularityRetriever
 from encoders.retrieval import EncoderRetriever
 from index.flat import FlatIndex
@@ -43,3 +44,13 @@ class TestLivePopularity(LiveRetrieverContract):
 class TestLivePopularityOverManyHalfLives(LiveRetrieverContract):
     def new(self) -> LivePopularity:
         return LivePopularity(half_life_s=2)
+
+
+class TestMarkov(LiveRetrieverContract):
+    def new(self) -> Markov:
+        return Markov()
+
+
+class TestMarkovWithDecayAndFewRules(LiveRetrieverContract):
+    def new(self) -> Markov:
+        return Markov(MarkovConfig(half_life_s=3, max_rules=5, max_clicks=64))
