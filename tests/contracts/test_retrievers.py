@@ -10,6 +10,7 @@ from encoders.gru import GRUConfig, GRUEncoder, GRUModule
 from encoders.markov import Markov, MarkovConfig
 from encoders.popularity import LivePopularity, PopularityRetriever
 from encoders.retrieval import EncoderRetriever
+from encoders.session_knn import SessionKNN, SessionKNNConfig
 from index.flat import FlatIndex
 from tests.contracts.retriever_contract import N_ITEMS, FullRetrieverContract, LiveRetrieverContract
 
@@ -54,3 +55,13 @@ class TestMarkov(LiveRetrieverContract):
 class TestMarkovWithDecayAndFewRules(LiveRetrieverContract):
     def new(self) -> Markov:
         return Markov(MarkovConfig(half_life_s=3, max_rules=5, max_clicks=64))
+
+
+class TestSessionKNN(LiveRetrieverContract):
+    def new(self) -> SessionKNN:
+        return SessionKNN()
+
+
+class TestSessionKNNWithLittleMemory(LiveRetrieverContract):
+    def new(self) -> SessionKNN:
+        return SessionKNN(SessionKNNConfig(max_clicks=128, n_recent=12, n_neighbours=8, lists_last_item=True))
