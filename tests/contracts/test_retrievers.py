@@ -6,9 +6,11 @@ import numpy as np
 import pytest
 import torch
 
+from encoders.blend import Blend, LiveBlend, blend
 from encoders.gru import GRUConfig, GRUEncoder, GRUModule
 from encoders.markov import Markov, MarkovConfig
 from encoders.popularity import LivePopularity, PopularityRetriever
+from encoders.protocols import LiveRetriever
 from encoders.retrieval import EncoderRetriever
 from encoders.session_knn import SessionKNN, SessionKNNConfig
 from index.flat import FlatIndex
@@ -35,6 +37,18 @@ class TestEncoderWithIndex(FullRetrieverContract):
     @pytest.fixture
     def retriever(self) -> EncoderRetriever:
         return gru()
+
+
+class TestBlend(FullRetrieverContract):
+    @pytest.fixture
+    def retriever(self) -> Blend:
+        return blend([gru(), popularity()], [2.0, 1.0])
+
+
+class TestBlendByScore(FullRetrieverContract):
+    @pytest.fixture
+    def retriever(self) -> Blend:
+        return blend([gru(), popularity()], fusion="score")
 
 
 class TestLivePopularity(LiveRetrieverContract):
@@ -65,3 +79,10 @@ class TestSessionKNN(LiveRetrieverContract):
 class TestSessionKNNWithLittleMemory(LiveRetrieverContract):
     def new(self) -> SessionKNN:
         return SessionKNN(SessionKNNConfig(max_clicks=128, n_recent=12, n_neighbours=8, lists_last_item=True))
+
+
+class TestLiveBlend(LiveRetrieverContract):
+    def new(self) -> LiveRetriever:
+        mixed = blend([SessionKNN(), Markov(), LivePopularity()], fusion="score")
+        assert isinstance(mixed, LiveBlend)
+        return mixed
