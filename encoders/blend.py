@@ -115,7 +115,7 @@ def learned_weights(
     n_members = len(lists.items_MBD)
     weights_M = np.full(n_members, 1 / n_members)
     best = value(weights_M)
-    for _ in range(_MOST_ROUNDS):
+    for _ in range(_MOST_ROUNDS if n_members > 1 else 0):
         before = best
         for member in range(n_members):
             tried = [_with_share(weights_M, member, share) for share in _SHARES]
@@ -131,10 +131,10 @@ def learned_weights(
 def _with_share(weights_M: DoubleArray, member: int, share: float) -> DoubleArray:
     """Weights of sum 1 in which one member has the given share, and the others their proportions among them."""
     others_M = weights_M.copy()
-    others_M[member] = 0.0
+    others_M[member] = 0
     if not others_M.any():
-        others_M[:] = 1.0
-        others_M[member] = 0.0
-    changed: DoubleArray = others_M * ((1 - share) / max(others_M.sum(), 1e-300))
-    changed[member] = share
-    return changed
+        others_M = np.ones(len(weights_M))
+        others_M[member] = 0
+    changed_M: DoubleArray = others_M * ((1 - share) / others_M.sum())
+    changed_M[member] = share
+    return changed_M

@@ -130,6 +130,7 @@ def _fuse(
 def _ranks(
     items_MBD: IntArray, points_MBD: DoubleArray, weights_M: DoubleArray, n_items: int, targets_B: IntArray
 ) -> IntArray:
+    """How many items of a window's lists stand before its target, if that is in one of them."""
     M, B, D = items_MBD.shape
     ranks_B = np.full(B, NOT_LISTED, dtype=np.int64)
     score_I = np.full(n_items, -1.0)

@@ -112,6 +112,16 @@ def test_weights_stay_equal_where_nothing_is_better() -> None:
     np.testing.assert_allclose(learned_weights(lists, np.array([1]), k=2), [1 / 3] * 3)
 
 
+def test_who_is_alone_has_all_the_weight() -> None:
+    lists = Lists(np.array([[[1, 2]]]), np.zeros((1, 1, 2), dtype=np.float32))
+    assert learned_weights(lists, np.array([2]), k=2).tolist() == [1.0]
+
+
+def test_a_target_that_is_in_no_list_is_found_by_no_weights() -> None:
+    lists = Lists(np.array([[[1, 2]], [[2, 0]]]), np.zeros((2, 1, 2), dtype=np.float32))
+    assert learned_weights(lists, np.array([99]), k=2).tolist() == [0.5, 0.5]
+
+
 def test_a_blend_can_find_more_than_each_member() -> None:
     """Each has its own first place wrong once, and then the target second, where the other has it first."""
     items = np.array([[[1, 2], [9, 3]], [[8, 1], [3, 4]]])
