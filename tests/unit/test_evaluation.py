@@ -1,8 +1,6 @@
-"""Ranking and its metrics, against numbers worked out by hand."""
+"""How a training run measures itself, against numbers worked out by hand."""
 
 from __future__ import annotations
-
-from math import log2
 
 import numpy as np
 import pytest
@@ -10,13 +8,14 @@ import pytest
 from encoders.popularity import PopularityRetriever, decayed_counts
 from encoders.window import WindowRule
 from tests.logs import make_log
-from trainer.evaluate import NOT_FOUND, Questions, answer, ask, metrics, mrr_at_k, ndcg_at_k, recall_at_k
+from trainer.evaluate import answer, ask, metrics
+from trainer.evaluation.metrics import NOT_FOUND
+from trainer.evaluation.queries import Queries
 from trainer.interactions import Interactions
 
 RULE = WindowRule(max_len=4)
 POPULAR = PopularityRetriever(np.array([0, 5, 4, 3, 2, 1], dtype=np.float32))
 """Ranks items 1 to 5 in their order."""
-RANKS = np.array([0, 1, 3, 9, 10, NOT_FOUND])
 
 
 class Recorder:
@@ -30,21 +29,9 @@ class Recorder:
         return POPULAR.retrieve(windows, k)
 
 
-def questions(log: Interactions, is_target: list[bool] | None = None) -> Questions:
+def questions(log: Interactions, is_target: list[bool] | None = None) -> Queries:
     marked = np.ones(len(log), dtype=bool) if is_target is None else np.array(is_target)
     return ask(log, RULE, log.item_codes + 1, marked)
-
-
-def test_recall_is_the_share_among_the_first_k() -> None:
-    assert recall_at_k(RANKS, 10) == pytest.approx(4 / 6)
-
-
-def test_ndcg_falls_with_the_logarithm_of_the_place() -> None:
-    assert ndcg_at_k(RANKS, 10) == pytest.approx((1 + 1 / log2(3) + 1 / log2(5) + 1 / log2(11)) / 6)
-
-
-def test_mrr_is_the_mean_of_one_over_the_place() -> None:
-    assert mrr_at_k(RANKS, 10) == pytest.approx((1 + 1 / 2 + 1 / 4 + 1 / 10) / 6)
 
 
 def test_a_users_first_event_is_no_question() -> None:

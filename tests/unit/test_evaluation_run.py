@@ -1,0 +1,123 @@
+"""Models asked the same queries."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from encoders.popularity import PopularityRetriever
+from encoders.protocols import FloatArray, IntArray
+from tests.logs import make_log
+from tests.rankers import Fixed, Silent, full_scores
+from trainer.evaluation.metrics import NOT_FOUND
+from trainer.evaluation.queries import Crop, Excluded, Queries
+from trainer.evaluation.run import allowed_lists, evaluate, exact_ranks, rank_all, rank_listed, ranks_in
+from trainer.interactions import Interactions
+
+N_ITEMS = 5
+FALLING = np.array([0, 5, 4, 3, 2, 1], dtype=np.float32)
+"""Scores that rank items 1 to 5 in their order."""
+
+
+class Counting:
+    """Popularity that keeps how many items it was asked for."""
+
+    def __init__(self) -> None:
+        self.asked: list[int] = []
+
+    def retrieve(self, windows: IntArray, k: int) -> tuple[IntArray, FloatArray]:
+        self.asked.append(k)
+        return PopularityRetriever(FALLING).retrieve(windows, k)
+
+
+def ask(log: Interactions, excluded: Excluded = "seen", candidates: list[int] | None = None) -> Queries:
+    may = None if candidates is None else np.isin(np.arange(N_ITEMS + 1), candidates)
+    is_target, counts = np.ones(len(log), dtype=bool), np.zeros(N_ITEMS + 1, dtype=np.int64)
+    return Queries.of(log, log.item_codes + 1, is_target, counts, Crop(4), excluded, may)
+
+
+LOG = make_log([(0, 0, 1), (0, 2, 2), (0, 4, 3)])
+"""Item 1, then 3 is asked for, then 5."""
+
+
+def test_the_rank_counts_the_items_that_score_more() -> None:
+    assert rank_all(ask(LOG, "none"), full_scores(FALLING), k=2).ranks.tolist() == [2, 4]
+
+
+def test_items_that_may_not_be_listed_do_not_count() -> None:
+    assert rank_all(ask(LOG, "seen"), full_scores(FALLING), k=2).ranks.tolist() == [1, 2]
+
+
+def test_items_that_are_no_candidates_do_not_count_either() -> None:
+    assert rank_all(ask(LOG, "seen", [1, 3, 5]), full_scores(FALLING), k=2).ranks.tolist() == [0, 0]
+
+
+def test_of_equal_scores_the_lower_number_comes_first() -> None:
+    assert rank_all(ask(LOG, "none"), full_scores(np.ones(6, dtype=np.float32)), k=2).ranks.tolist() == [2, 4]
+
+
+def test_a_target_that_may_not_be_listed_is_not_found() -> None:
+    again = make_log([(0, 0, 1), (0, 1, 2), (0, 0, 3)])
+    for model in (full_scores(FALLING), PopularityRetriever(FALLING)):
+        ranks = evaluate({"model": model}, ask(again), Silent(), k=5).answers["model"].ranks
+        assert ranks.tolist() == [0, NOT_FOUND]
+
+
+def test_a_target_without_a_number_is_not_found() -> None:
+    assert exact_ranks(np.array([[-np.inf, 1, 2]]), np.array([0])).tolist() == [NOT_FOUND]
+    assert ranks_in(np.array([[1, 0]]), np.array([0])).tolist() == [NOT_FOUND]
+
+
+def test_padding_is_never_listed_however_it_scores() -> None:
+    highest_padding = np.array([9, 5, 4, 3, 2, 1], dtype=np.float32)
+    assert rank_all(ask(LOG, "none"), full_scores(highest_padding), k=3).lists.tolist() == [[1, 2, 3], [1, 2, 3]]
+
+
+def test_lists_hold_the_best_that_may_be_listed_and_then_padding() -> None:
+    for model in (full_scores(FALLING), PopularityRetriever(FALLING)):
+        lists = evaluate({"model": model}, ask(LOG), Silent(), k=5).answers["model"].lists
+        assert lists.tolist() == [[2, 3, 4, 5, 0], [2, 4, 5, 0, 0]]
+
+
+def test_lists_longer_than_the_catalogue_end_in_padding() -> None:
+    assert rank_all(ask(LOG, "none"), full_scores(FALLING), k=7).lists[0].tolist() == [1, 2, 3, 4, 5, 0, 0]
+
+
+def test_scores_that_are_no_numbers_are_refused() -> None:
+    """Nothing is greater than NaN, so its target would be ranked first."""
+    broken = FALLING.copy()
+    broken[3] = np.nan
+    with pytest.raises(ValueError, match="no numbers"):
+        rank_all(ask(LOG), full_scores(broken), k=2)
+
+
+def test_item_vectors_of_another_catalogue_are_refused() -> None:
+    with pytest.raises(ValueError, match="4 item vectors for 5 items"):
+        rank_all(ask(LOG), full_scores(FALLING[:-1]), k=2)
+
+
+def test_a_retriever_is_asked_for_more_until_the_list_is_full() -> None:
+    model = Counting()
+    lists = allowed_lists(ask(LOG, "none", candidates=[4, 5]), np.array([0]), model, N_ITEMS, k=2)
+    assert lists.tolist() == [[4, 5]]
+    assert model.asked == [2, 4, 5]
+
+
+def test_a_retriever_is_asked_once_where_what_is_left_out_is_known() -> None:
+    model = Counting()
+    allowed_lists(ask(LOG, "seen"), np.array([0, 1]), model, N_ITEMS, k=2)
+    assert model.asked == [4]
+
+
+def test_a_retriever_that_has_no_more_is_not_asked_again() -> None:
+    answers = rank_listed(ask(LOG), Fixed(2, 1), N_ITEMS, k=3)
+    assert answers.lists.tolist() == [[2, 0, 0], [2, 0, 0]]
+    assert answers.ranks.tolist() == [NOT_FOUND, NOT_FOUND]
+
+
+def test_each_model_gets_the_same_queries_and_says_how_far_it_is() -> None:
+    report = Silent()
+    evaluation = evaluate({"a": full_scores(FALLING), "b": Fixed(2, 1)}, ask(LOG), report)
+    assert list(evaluation.answers) == ["a", "b"]
+    assert evaluation.users.tolist() == [0, 0]
+    assert report.told == [("evaluating a", 2, 2), ("evaluating b", 2, 2)]
