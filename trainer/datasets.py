@@ -6,10 +6,11 @@ import csv
 import gzip
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from sys import intern
-from typing import TextIO
+from typing import TYPE_CHECKING, TextIO
 
 import numpy as np
 import numpy.typing as npt
@@ -17,6 +18,9 @@ import numpy.typing as npt
 from encoders.events import EventType
 from encoders.records import Interaction, Item, Scalar, UserProfile
 from trainer.errors import DatasetError
+
+if TYPE_CHECKING:
+    from _csv import Reader as CsvReader
 
 GENRES_100K = (
     *("unknown", "Action", "Adventure", "Animation", "Children's", "Comedy", "Crime", "Documentary", "Drama"),
@@ -55,8 +59,9 @@ class Table:
         """The file in ``folder``, or None. Of several, the first by name."""
         return min((*folder.glob(self.pattern), *folder.glob(f"{self.pattern}.gz")), default=None)
 
-    def rows(self, path: Path) -> Iterator[tuple[int, dict[str, str]]]:
-        """Line number and named cells of each row.
+    @contextmanager
+    def cells(self, path: Path) -> Iterator[tuple[list[str], CsvReader]]:
+        """Column names, as streamrec calls them, and a reader of the rows' cells.
 
         Raises:
             DatasetError: If the file is not text of the expected form.
@@ -69,12 +74,20 @@ class Table:
                     quoting=csv.QUOTE_MINIMAL if self.delimiter == "," else csv.QUOTE_NONE,
                 )
                 header: Sequence[str] = self.columns or next(reader, [])
-                names = [COLUMN_NAMES.get(n := cell.split(":")[0], n) for cell in header]
-                for cells in reader:
-                    if cells:
-                        yield reader.line_num, dict(zip(names, cells, strict=False))
+                yield [COLUMN_NAMES.get(n := cell.split(":")[0], n) for cell in header], reader
         except (UnicodeDecodeError, csv.Error, gzip.BadGzipFile, EOFError) as error:
             raise DatasetError(f"{path} is not {self.encoding} text in columns: {error}") from error
+
+    def rows(self, path: Path) -> Iterator[tuple[int, dict[str, str]]]:
+        """Line number and named cells of each row.
+
+        Raises:
+            DatasetError: If the file is not text of the expected form.
+        """
+        with self.cells(path) as (names, reader):
+            for cells in reader:
+                if cells:
+                    yield reader.line_num, dict(zip(names, cells, strict=False))
 
 
 @dataclass(frozen=True)
@@ -180,7 +193,7 @@ def read_dataset(folder: Path) -> Dataset:
     for layout in LAYOUTS:
         if events_path := layout.events.find(folder):
             events, skipped = _read_events(layout.events, events_path)
-            items = _read_items(layout.items, path) if (path := layout.items.find(folder)) else ()
+            items = read_items(layout.items, path) if (path := layout.items.find(folder)) else ()
             users = _read_users(layout.users, path) if (path := layout.users.find(folder)) else ()
             name = events_path.stem if layout.events.pattern.startswith("*") else folder.resolve().name
             return Dataset(name, layout.name, events, items, users, skipped)
@@ -236,7 +249,12 @@ def _read_events(table: Table, path: Path) -> tuple[Events, Counter[str]]:
     return events, skipped
 
 
-def _read_items(table: Table, path: Path) -> list[Item]:
+def read_items(table: Table, path: Path) -> list[Item]:
+    """What a file of a layout says of items.
+
+    Raises:
+        DatasetError: If a row has no item id.
+    """
     genres = [name for name in table.columns if name in GENRES_100K]
     items = []
     for line, row in table.rows(path):

@@ -1,0 +1,207 @@
+"""The data sets that the field's papers evaluate on: read as columns, with the protocol that each is used with.
+
+Shape letters: ``E`` events, ``N`` items.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+
+from encoders.events import EVENT_TRAITS, EventType
+from encoders.protocols import IntArray
+from encoders.window import WindowRule
+from trainer.datasets import LAYOUTS, Table, read_items
+from trainer.errors import DatasetError
+from trainer.evaluation.protocols import Exam, Labels, global_time, leave_one_out, periods, sessions
+from trainer.evaluation.queries import Crop, Excluded
+from trainer.interactions import Interactions
+
+if TYPE_CHECKING:
+    from _csv import Reader as CsvReader
+
+DATA_VARIABLE, DEFAULT_DATA = "STREAMREC_DATA", "../shared/data"
+"""Where data sets lie: the environment's name for the folder, and the folder without it."""
+ROWS_AT_ONCE = 1_024
+FloatColumn = npt.NDArray[np.float64]
+COLUMNS = ("user_id", "item_id", "timestamp", "event_type", "value")
+OTHER_TYPE = EventType.VIEW
+"""What an event counts as whose type is none of streamrec's."""
+
+
+@dataclass(frozen=True)
+class EvaluationSet:
+    """A data set in the order of arrival, as far as it is known."""
+
+    name: str
+    events: Interactions
+    """Where there are no times, an event's is its row's number in seconds."""
+    labels: Labels
+    """The column `value`, in which some sets hold their own split. Shape: ``(E,)``."""
+    has_arrival: bool
+    """Whether it is known what came before what over all users, and not only for each."""
+    categories: Sequence[Sequence[str]]
+    """Of item number 1, 2, …; empty where nothing is known of the items."""
+
+
+def set_folder(name: str) -> Path:
+    """The folder of a data set under `STREAMREC_DATA`.
+
+    Raises:
+        DatasetError: If it is not there.
+    """
+    folder = Path(os.environ.get(DATA_VARIABLE, DEFAULT_DATA)) / name
+    if not folder.is_dir():
+        raise DatasetError(f"there is no data set {name!r} at {folder}; set {DATA_VARIABLE} to the folder of data sets")
+    return folder
+
+
+def read_set(folder: Path) -> EvaluationSet:
+    """Read a data set without an object for each row; a million rows take two to three seconds.
+
+    Args:
+        folder: Holds the files of one of `trainer.datasets.LAYOUTS`, each gzipped or not.
+
+    Raises:
+        DatasetError: If no layout fits, or a file cannot be read as its layout says.
+    """
+    for layout in LAYOUTS:
+        if path := layout.events.find(folder):
+            events, labels, has_arrival = _read_events(layout.events, path)
+            items_path = layout.items.find(folder)
+            known = (
+                {item.item_id: item.categories for item in read_items(layout.items, items_path)} if items_path else {}
+            )
+            categories = [known.get(item_id, []) for item_id in events.item_ids] if known else []
+            return EvaluationSet(folder.resolve().name, events, labels, has_arrival, categories)
+    raise DatasetError(f"no data set found in {folder}; it holds no {' or '.join(x.events.pattern for x in LAYOUTS)}")
+
+
+def _read_events(table: Table, path: Path) -> tuple[Interactions, Labels, bool]:
+    users, items, labels = _Codes(), _Codes(), _Codes()
+    types = _Types()
+    blocks: list[tuple[IntArray, ...]] = []
+    times: list[FloatColumn] = []
+    with table.cells(path) as (names, reader):
+        if missing := {"user_id", "item_id", "timestamp"} - set(names):
+            raise DatasetError(f"{path} has no column {', '.join(sorted(missing))}; it has {', '.join(names)}")
+        for columns in _blocks(names, reader, path):
+            user_ids, item_ids, timestamps, kinds, values = (columns[name] for name in COLUMNS)
+            blocks.append((users.of(user_ids), items.of(item_ids), types.of(kinds), labels.of(values)))
+            times.append(_seconds(timestamps, path))
+    if not blocks:
+        raise DatasetError(f"{path} holds no interactions")
+    user_codes, item_codes, type_codes, label_codes = (np.concatenate(column) for column in zip(*blocks, strict=True))
+    times_s = np.concatenate(times)
+    has_arrival = not np.isnan(times_s).any()
+    if not has_arrival and not np.isnan(times_s).all():
+        raise DatasetError(f"{path} has timestamps in some rows and none in others; give all or none")
+    times_ms = np.round(times_s * 1000) if has_arrival else 1000 * np.arange(len(times_s))
+    order = np.argsort(times_ms, kind="stable")
+    events = Interactions(
+        list(users),
+        list(items),
+        user_codes[order],
+        item_codes[order],
+        times_ms[order].astype(np.int64),
+        type_codes[order],
+        partitions=np.zeros_like(order),
+        offsets=np.arange(len(order)),
+    )
+    return events, np.array(list(labels))[label_codes[order]], has_arrival
+
+
+def _blocks(names: list[str], reader: CsvReader, path: Path) -> Iterator[dict[str, Sequence[str]]]:
+    """Columns of some rows at a time; a column that the file does not have is empty text."""
+    while rows := [row for row in islice(reader, ROWS_AT_ONCE) if row]:
+        try:
+            cells = dict(zip(names, zip(*rows, strict=True), strict=True))
+        except ValueError as error:
+            raise DatasetError(
+                f"{path}: a row that ends before line {reader.line_num + 1} has not {len(names)} cells, as its header"
+            ) from error
+        empty = ("",) * len(rows)
+        yield {name: cells.get(name, empty) for name in COLUMNS}
+
+
+class _Codes(dict[str, int]):
+    """Numbers texts 0, 1, … in the order in which they come."""
+
+    def __missing__(self, text: str) -> int:
+        self[text] = code = len(self)
+        return code
+
+    def of(self, texts: Sequence[str]) -> IntArray:
+        """The code of each text."""
+        return np.fromiter(map(self.__getitem__, texts), np.int64, len(texts))
+
+
+class _Types(_Codes):
+    """Codes of event types, as `EventTraits` has them."""
+
+    def __missing__(self, text: str) -> int:
+        known = {kind.value: traits.code for kind, traits in EVENT_TRAITS.items()}
+        self[text] = code = known.get(text, known[OTHER_TYPE])
+        return code
+
+
+def _seconds(timestamps: Sequence[str], path: Path) -> FloatColumn:
+    """Seconds, NaN where there is nothing."""
+    try:
+        return np.fromiter((float(text) if text else np.nan for text in timestamps), np.float64, len(timestamps))
+    except ValueError as error:
+        raise DatasetError(f"{path}: a timestamp is not a number of seconds: {error}") from error
+
+
+Windows = Crop | WindowRule
+Usage = Callable[[EvaluationSet, Windows | None], Iterator[Exam]]
+"""The exams of a data set, with windows of their own or those that are given."""
+
+
+def exams(data: EvaluationSet, windows: Windows | None = None) -> Iterator[Exam]:
+    """The exams that papers hold on a data set: one, or one for each period.
+
+    Args:
+        data: One of `USAGES`; any other is split by global time if it has times, else by leaving one out.
+        windows: How windows are cut; by default as the papers do.
+    """
+    usage = USAGES.get(data.name) or (_next_steps if data.has_arrival else _last_items(200, "seen"))
+    return (replace(exam, has_arrival=data.has_arrival) for exam in usage(data, windows))
+
+
+def _last_items(max_len: int, excluded: Excluded) -> Usage:
+    def hold(data: EvaluationSet, windows: Windows | None) -> Iterator[Exam]:
+        yield leave_one_out(data.events, windows or Crop(max_len), excluded)
+
+    return hold
+
+
+def _sessions(data: EvaluationSet, windows: Windows | None) -> Iterator[Exam]:
+    yield sessions(data.events, data.labels, windows or SESSION_CROP)
+
+
+def _periods(data: EvaluationSet, windows: Windows | None) -> Iterator[Exam]:
+    return periods(data.events, data.labels, windows or SESSION_CROP)
+
+
+def _next_steps(data: EvaluationSet, windows: Windows | None) -> Iterator[Exam]:
+    yield global_time(data.events, windows or Crop(200))
+
+
+SESSION_CROP = Crop(50)
+USAGES: dict[str, Usage] = {
+    "sasrec-ml-1m": _last_items(200, "fed"),  # LRURec: what is fed is left out, whatever came before may be listed
+    "s3rec-beauty": _last_items(50, "seen"),  # S3-Rec
+    "ml-1m": _next_steps,
+    "diginetica-srgnn": _sessions,
+    "serenade-sample": _sessions,
+    "diginetica-ader": _periods,
+}
+"""How the papers use each data set, by its folder's name."""
