@@ -44,7 +44,7 @@ class Timelines:
             - Output: ``(B, T)``, padded on the left with 0
         """
         places = self.ends[events, None] - np.arange(max_len, 0, -1)
-        return np.where(places >= self.starts[events, None], _take(numbers[self.entered], places), 0)
+        return np.where(places >= self.starts[events, None], numbers[_take(self.entered, places)], 0)
 
 
 def cut_windows(events: Interactions, rule: WindowRule) -> Timelines:
