@@ -8,7 +8,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
@@ -18,7 +18,7 @@ from trainer.errors import DatasetError
 from trainer.evaluation.metrics import KS
 from trainer.evaluation.protocols import Exam, Part
 from trainer.evaluation.queries import Queries
-from trainer.evaluation.run import Answers, Evaluation, allowed_lists, ranks_in
+from trainer.evaluation.run import Answers, Evaluation, Timed, allowed_lists, ranks_in
 from trainer.report import Report
 
 EVENTS_AT_ONCE = 65_536
@@ -26,6 +26,7 @@ EVENTS_AT_ONCE = 65_536
 SHOW_EVERY = 100
 
 
+@runtime_checkable
 class Learner(Retriever, Protocol):
     """A retriever that learns from every event; giving it events at once is the same as giving them one by one."""
 
@@ -80,7 +81,8 @@ class _Replay:
     def __init__(self, exam: Exam, queries: Queries, model: Retriever | Learner) -> None:
         self._known = queries.item_counts > 0
         self._queries = replace(queries, candidates=self._known if exam.known_items_only else None)
-        self._model, self._learn = model, getattr(model, "learn", None)
+        self._retriever = Timed(model)
+        self._learner = model if isinstance(model, Learner) else None
         self._users, self._items = exam.events.user_codes, exam.numbers
         self._times_s = exam.events.times_ms / 1000
         self.learning_seconds = 0.0
@@ -88,29 +90,27 @@ class _Replay:
     def learn_all(self, events: IntArray) -> None:
         """Let the model have events, given by their positions, oldest first."""
         self._known[self._items[events]] = True
-        if self._learn is None:
+        if self._learner is None:
             return
         since_s = time.perf_counter()
         for start in range(0, len(events), EVENTS_AT_ONCE):
             some = events[start : start + EVENTS_AT_ONCE]
-            self._learn(self._users[some], self._items[some], self._times_s[some])
+            self._learner.learn(self._users[some], self._items[some], self._times_s[some])
         self.learning_seconds += time.perf_counter() - since_s
 
     def run(self, events: IntArray, k: int, report: Report, label: str) -> Answers:
         """Ask and learn in turn; time spent on what was before does not count."""
         queries, n_items = self._queries, self._queries.n_items
         lists = np.zeros((len(queries), k), dtype=np.int64)
-        # Up to and with which of the new events the model may learn after each query: to the next query.
+        # After a query its own event is learned, and what came before the next query.
         places = np.searchsorted(events, queries.targets)
         until = np.append(places[1:], len(events))
-        self.learning_seconds = seconds = 0.0
+        self.learning_seconds = 0.0
         self.learn_all(events[: places[0] if len(places) else len(events)])
         for query in range(len(queries)):
-            since_s = time.perf_counter()
-            lists[query] = allowed_lists(queries, np.array([query]), self._model, n_items, k)[0]
-            seconds += time.perf_counter() - since_s
+            lists[query] = allowed_lists(queries, np.array([query]), self._retriever, n_items, k)[0]
             self.learn_all(events[places[query] : until[query]])
             if query % SHOW_EVERY == 0:
                 report.progress(label, query, len(queries))
         report.progress(label, len(queries), len(queries))
-        return Answers(ranks_in(lists, queries.target_items), lists, seconds, self.learning_seconds)
+        return Answers(ranks_in(lists, queries.target_items), lists, self._retriever.seconds, self.learning_seconds)

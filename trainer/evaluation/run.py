@@ -45,9 +45,24 @@ class Answers:
     lists: IntArray
     """Item numbers, best first; 0 where there was none left. Shape: ``(Q, k)``."""
     seconds: float
-    """Time that the answers took, of one thread unless torch has more."""
+    """Time that the model took; of `FullScores` with the ranking of all items."""
     learning_seconds: float = 0.0
     """Time that learning between the answers took."""
+
+
+class Timed:
+    """A retriever with a stopwatch."""
+
+    def __init__(self, retriever: Retriever) -> None:
+        self._retriever = retriever
+        self.seconds = 0.0
+
+    def retrieve(self, windows: IntArray, k: int) -> tuple[IntArray, FloatArray]:
+        """The best ``k`` items for each window; see `Retriever.retrieve`."""
+        since_s = time.perf_counter()
+        answer = self._retriever.retrieve(windows, k)
+        self.seconds += time.perf_counter() - since_s
+        return answer
 
 
 @dataclass(frozen=True)
@@ -105,13 +120,12 @@ def rank_listed(
     lists = np.zeros((len(queries), k), dtype=np.int64)
     # Who has seen much needs a longer answer to fill a list from: together with their like.
     order = np.argsort(queries.n_before, kind="stable")
-    since_s = time.perf_counter()
+    timed = Timed(retriever)
     for start in range(0, len(order), QUERIES_AT_ONCE):
         some = order[start : start + QUERIES_AT_ONCE]
-        lists[some] = allowed_lists(queries, some, retriever, n_items, k)
+        lists[some] = allowed_lists(queries, some, timed, n_items, k)
         show(start + len(some))
-    seconds = time.perf_counter() - since_s
-    return Answers(ranks_in(lists, queries.target_items), lists, seconds)
+    return Answers(ranks_in(lists, queries.target_items), lists, timed.seconds)
 
 
 def allowed_lists(queries: Queries, some: IntArray, retriever: Retriever, n_items: int, k: int) -> IntArray:
