@@ -83,6 +83,28 @@ def test_a_model_that_does_not_learn_is_only_asked() -> None:
     assert answers.learning_seconds == 0
 
 
+class Counting(Fixed):
+    """Counts how often it is asked."""
+
+    n_calls = 0
+
+    def retrieve(self, windows: IntArray, k: int) -> tuple[IntArray, FloatArray]:
+        self.n_calls += 1
+        return super().retrieve(windows, k)
+
+
+@pytest.mark.parametrize(
+    ("asked", "n_calls"),
+    [(exam(n_train=5), 1), (replace(exam(), known_items_only=False), 1), (exam(), 3)],
+    ids=["no item is new", "new items may be listed before", "an item may be listed from its arrival on"],
+)
+def test_a_model_that_does_not_learn_is_asked_at_once_where_nothing_changes(asked: Exam, n_calls: int) -> None:
+    model = Counting(4)
+    ranks = evaluate_live({"fixed": model}, asked, Silent(), k=1).answers["fixed"].ranks
+    assert ranks[-1] == 0
+    assert model.n_calls == n_calls
+
+
 def test_an_item_may_be_listed_from_its_arrival_on() -> None:
     """A list of everything: items 3 and 4 count only when they have come."""
     lists = evaluate_live({"all": Fixed(4, 3, 2, 1)}, exam(n_train=2), Silent(), k=4).answers["all"].lists

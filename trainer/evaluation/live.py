@@ -18,7 +18,7 @@ from trainer.errors import DatasetError
 from trainer.evaluation.metrics import KS
 from trainer.evaluation.protocols import Exam, Part
 from trainer.evaluation.queries import Queries
-from trainer.evaluation.run import Answers, Evaluation, Timed, allowed_lists, ranks_in
+from trainer.evaluation.run import Answers, Evaluation, Timed, allowed_lists, rank_listed, ranks_in
 from trainer.report import Report
 
 EVENTS_AT_ONCE = 65_536
@@ -48,8 +48,8 @@ def evaluate_live(
 ) -> Evaluation:
     """Ask each model for every event of a part as it arrives, and then let it learn the event, if it learns.
 
-    Events between two queries are given at once, which is the same by the contract of `Learner.learn`; an answer
-    may depend on the very event before it, so no two queries are asked at once.
+    Events between two queries are given at once, which is the same by the contract of `Learner.learn`. An answer may
+    depend on the very event before it, so a model that learns is asked for one event at a time.
 
     Args:
         models: By name; those that learn are changed.
@@ -106,6 +106,12 @@ class _Replay:
         places = np.searchsorted(events, queries.targets)
         until = np.append(places[1:], len(events))
         self.learning_seconds = 0.0
+        changes = queries.candidates is not None and not self._known[self._items[events]].all()
+        if self._learner is None and not changes:
+            # An answer is the same whenever it is asked for, so all may be asked for at once.
+            return rank_listed(
+                queries, self._retriever, n_items, k, lambda done: report.progress(label, done, len(queries))
+            )
         self.learn_all(events[: places[0] if len(places) else len(events)])
         for query in range(len(queries)):
             lists[query] = allowed_lists(queries, np.array([query]), self._retriever, n_items, k)[0]

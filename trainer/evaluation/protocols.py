@@ -20,9 +20,8 @@ import numpy as np
 import numpy.typing as npt
 
 from encoders.protocols import IntArray
-from encoders.window import WindowRule
 from trainer.errors import DatasetError
-from trainer.evaluation.queries import Crop, Excluded, Queries, UserOrder
+from trainer.evaluation.queries import Excluded, Queries, UserOrder, Windows
 from trainer.interactions import BoolArray, Interactions
 from trainer.split import Split, split_by_time
 
@@ -39,7 +38,7 @@ class Exam:
     events: Interactions
     """The log; where a protocol ends sessions early or drops events, what is left of it."""
     split: Split
-    windows: Crop | WindowRule
+    windows: Windows
     """How what a model is fed is cut: as the paper does, or as it is served."""
     excluded: Excluded
     """What may not be listed."""
@@ -76,7 +75,7 @@ class Exam:
         return Queries.of(self.events, numbers, is_target, item_counts, self.windows, self.excluded, known)
 
 
-def leave_one_out(events: Interactions, windows: Crop | WindowRule, excluded: Excluded = "seen") -> Exam:
+def leave_one_out(events: Interactions, windows: Windows, excluded: Excluded = "seen") -> Exam:
     """Each user's last event is test, the one before it validation; users of fewer than three only train.
 
     Every item of the log may be listed, as in the papers, and what users do later than others test is trained on.
@@ -92,7 +91,7 @@ def leave_one_out(events: Interactions, windows: Crop | WindowRule, excluded: Ex
 def sessions(
     events: Interactions,
     labels: Labels,
-    windows: Crop | WindowRule,
+    windows: Windows,
     excluded: Excluded = "none",
     validation_fraction: float = 0.0,
 ) -> Exam:
@@ -121,9 +120,7 @@ def sessions(
     return _without_unknown(Exam("sessions", events, Split(train, validation, test), windows, excluded))
 
 
-def periods(
-    events: Interactions, labels: Labels, windows: Crop | WindowRule, excluded: Excluded = "none"
-) -> Iterator[Exam]:
+def periods(events: Interactions, labels: Labels, windows: Windows, excluded: Excluded = "none") -> Iterator[Exam]:
     """For each period but the first: train on all before it, test on it. What is reported is the mean of the periods.
 
     A session that crosses the end of a period is two, and test events of items that were not known before are
@@ -157,7 +154,7 @@ def periods(
 
 def global_time(
     events: Interactions,
-    windows: Crop | WindowRule,
+    windows: Windows,
     excluded: Excluded = "seen",
     validation_fraction: float = 0.1,
     test_fraction: float = 0.1,

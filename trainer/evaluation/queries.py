@@ -27,6 +27,9 @@ class Crop:
     max_len: int
 
 
+Windows = Crop | WindowRule
+
+
 @dataclass(frozen=True)
 class UserOrder:
     """A log user by user, each user's events in their order."""
@@ -108,7 +111,7 @@ class Queries:
         numbers: IntArray,
         is_target: BoolArray,
         item_counts: IntArray,
-        windows: Crop | WindowRule,
+        windows: Windows,
         excluded: Excluded = "seen",
         candidates: BoolArray | None = None,
     ) -> Self:
@@ -116,9 +119,8 @@ class Queries:
         order = UserOrder.of(events.user_codes)
         timelines = crop_windows(order, windows.max_len) if isinstance(windows, Crop) else cut_windows(events, windows)
         targets = np.flatnonzero(is_target & (order.n_before > 0))
-        return cls(
-            events, numbers, targets, item_counts, order, timelines, windows.max_len, excluded, candidates
-        )  # fmt: skip
+        n_kept = windows.max_len
+        return cls(events, numbers, targets, item_counts, order, timelines, n_kept, excluded, candidates)
 
     def __len__(self) -> int:
         return len(self.targets)

@@ -52,7 +52,7 @@ def markdown(result: Result, plots: Sequence[str] = ()) -> str:
         result: As `summarise` gives it, perhaps read back from JSON.
         plots: Paths of images, as seen from the page.
     """
-    title = ", ".join(str(result[key]) for key in ("dataset", "protocol") if key in result) or "Evaluation"
+    title = ", ".join(filter(None, (result["dataset"], result["protocol"]))) or "Evaluation"
     level = f"{result['level']:.0%}"
     parts = [f"# {title}\n", _about(result)]
     parts += [f"![{Path(plot).stem}]({plot})\n" for plot in plots]

@@ -17,11 +17,10 @@ import numpy.typing as npt
 
 from encoders.events import EVENT_TRAITS, EventType
 from encoders.protocols import IntArray
-from encoders.window import WindowRule
 from trainer.datasets import LAYOUTS, Table, read_items
 from trainer.errors import DatasetError
 from trainer.evaluation.protocols import Exam, Labels, global_time, leave_one_out, periods, sessions
-from trainer.evaluation.queries import Crop, Excluded
+from trainer.evaluation.queries import Crop, Excluded, Windows
 from trainer.interactions import Interactions
 
 if TYPE_CHECKING:
@@ -160,7 +159,6 @@ def _seconds(timestamps: Sequence[str], path: Path) -> FloatColumn:
         raise DatasetError(f"{path}: a timestamp is not a number of seconds: {error}") from error
 
 
-Windows = Crop | WindowRule
 Usage = Callable[[EvaluationSet, Windows | None], Iterator[Exam]]
 """The exams of a data set, with windows of their own or those that are given."""
 

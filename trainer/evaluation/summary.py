@@ -31,7 +31,7 @@ BEYOND_AT = 10
 Result = dict[str, Any]
 """What is written as JSON:
 
-* ``n_queries``, ``n_users``, ``n_items``, ``n_periods``, ``level``, ``n_resamples``
+* ``dataset``, ``protocol``, ``n_queries``, ``n_users``, ``n_items``, ``n_periods``, ``level``, ``n_resamples``
 * ``models``: by name ``figures``, by name ``mean``, ``low`` and ``high``; ``beyond``, by name a number;
   ``us_per_query`` and ``learning_us_per_query``
 * ``differences``: of ``model`` over ``baseline``, for each pair of models, ``figures`` as above
@@ -45,7 +45,8 @@ def summarise(
     n_resamples: int = N_RESAMPLES,
     level: float = LEVEL,
     seed: int = 0,
-    **about: str,
+    dataset: str = "",
+    protocol: str = "",
 ) -> Result:
     """All figures of models that were asked the same.
 
@@ -57,16 +58,17 @@ def summarise(
         n_resamples: ``R``, of the bootstrap.
         level: Of the intervals.
         seed: Of the bootstrap.
-        about: What else the result is to say, such as ``dataset`` and ``protocol``.
+        dataset: What the page is to call the data set.
+        protocol: What the page is to call the protocol.
 
     Raises:
-        ValueError: If there is no evaluation, or nothing was asked in one.
+        ValueError: If there is no evaluation or no model, or nothing was asked.
 
     Shape:
         - item_vectors: ``(N + 1, D)``
     """
-    if not evaluations:
-        raise ValueError("there is no evaluation to summarise")
+    if not evaluations or not evaluations[0].answers:
+        raise ValueError("there is no evaluation of a model to summarise")
     columns = list(rank_metrics(np.zeros(0, dtype=np.int64), ks))
     # One row for each model, in the order in which they were named.
     means_MF, resampled_RMF = _bootstrap(evaluations, ks, n_resamples, seed)
@@ -93,7 +95,8 @@ def summarise(
         for (j, baseline), (i, name) in combinations(names, 2)
     ]
     return {
-        **about,
+        "dataset": dataset,
+        "protocol": protocol,
         "n_queries": sum(len(e.users) for e in evaluations),
         "n_users": sum(len(np.unique(e.users)) for e in evaluations),
         "n_items": len(evaluations[0].item_counts) - 1,
