@@ -8,6 +8,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import partial
 from typing import Protocol, runtime_checkable
 
 import numpy as np
@@ -101,22 +102,24 @@ class _Replay:
     def run(self, events: IntArray, k: int, report: Report, label: str) -> Answers:
         """Ask and learn in turn; time spent on what was before does not count."""
         queries, n_items = self._queries, self._queries.n_items
+        changes = queries.candidates is not None and not self._known[self._items[events]].all()
+        if self._learner is None and not changes:
+            # An answer is the same whenever it is asked for, so all may be asked for at once.
+            return rank_listed(queries, self._retriever, n_items, k, partial(_show, report, label, len(queries)))
+        self.learning_seconds = 0.0
         lists = np.zeros((len(queries), k), dtype=np.int64)
         # After a query its own event is learned, and what came before the next query.
         places = np.searchsorted(events, queries.targets)
         until = np.append(places[1:], len(events))
-        self.learning_seconds = 0.0
-        changes = queries.candidates is not None and not self._known[self._items[events]].all()
-        if self._learner is None and not changes:
-            # An answer is the same whenever it is asked for, so all may be asked for at once.
-            return rank_listed(
-                queries, self._retriever, n_items, k, lambda done: report.progress(label, done, len(queries))
-            )
         self.learn_all(events[: places[0] if len(places) else len(events)])
         for query in range(len(queries)):
             lists[query] = allowed_lists(queries, np.array([query]), self._retriever, n_items, k)[0]
             self.learn_all(events[places[query] : until[query]])
             if query % SHOW_EVERY == 0:
-                report.progress(label, query, len(queries))
-        report.progress(label, len(queries), len(queries))
+                _show(report, label, len(queries), query)
+        _show(report, label, len(queries), len(queries))
         return Answers(ranks_in(lists, queries.target_items), lists, self._retriever.seconds, self.learning_seconds)
+
+
+def _show(report: Report, label: str, total: int, done: int) -> None:
+    report.progress(label, done, total)

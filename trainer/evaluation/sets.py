@@ -74,13 +74,17 @@ def read_set(folder: Path) -> EvaluationSet:
     for layout in LAYOUTS:
         if path := layout.events.find(folder):
             events, labels, has_arrival = _read_events(layout.events, path)
-            items_path = layout.items.find(folder)
-            known = (
-                {item.item_id: item.categories for item in read_items(layout.items, items_path)} if items_path else {}
-            )
-            categories = [known.get(item_id, []) for item_id in events.item_ids] if known else []
+            categories = _read_categories(layout.items, layout.items.find(folder), events.item_ids)
             return EvaluationSet(folder.resolve().name, events, labels, has_arrival, categories)
     raise DatasetError(f"no data set found in {folder}; it holds no {' or '.join(x.events.pattern for x in LAYOUTS)}")
+
+
+def _read_categories(table: Table, path: Path | None, item_ids: Sequence[str]) -> Sequence[Sequence[str]]:
+    """Categories of each item, empty without a file."""
+    if path is None:
+        return []
+    known = {item.item_id: item.categories for item in read_items(table, path)}
+    return [known.get(item_id, []) for item_id in item_ids]
 
 
 def _read_events(table: Table, path: Path) -> tuple[Interactions, Labels, bool]:
@@ -119,7 +123,8 @@ def _read_events(table: Table, path: Path) -> tuple[Interactions, Labels, bool]:
 
 def _blocks(names: list[str], reader: CsvReader, path: Path) -> Iterator[dict[str, Sequence[str]]]:
     """Columns of some rows at a time; a column that the file does not have is empty text."""
-    while rows := [row for row in islice(reader, ROWS_AT_ONCE) if row]:
+    filled = filter(None, reader)
+    while rows := [*islice(filled, ROWS_AT_ONCE)]:
         try:
             cells = dict(zip(names, zip(*rows, strict=True), strict=True))
         except ValueError as error:
