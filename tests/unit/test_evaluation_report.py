@@ -92,6 +92,12 @@ def test_nothing_cannot_be_summarised() -> None:
         summarise([])
 
 
+def test_figures_beyond_the_lists_are_refused() -> None:
+    """A retriever's rank ends with its list: a figure further down would be too low."""
+    with pytest.raises(ValueError, match="lists of 2 items have no figures at 5"):
+        summarise([evaluation()], ks=(2, 5))
+
+
 def test_the_page_says_what_was_asked_and_shows_figures_with_intervals() -> None:
     text = markdown(result())
     assert text.startswith("# tiny\n\n4 queries of 3 users, all of 4 items ranked.")

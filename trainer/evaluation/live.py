@@ -8,7 +8,6 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 from dataclasses import replace
-from functools import partial
 from typing import Protocol, runtime_checkable
 
 import numpy as np
@@ -19,7 +18,7 @@ from trainer.errors import DatasetError
 from trainer.evaluation.metrics import KS
 from trainer.evaluation.protocols import Exam, Part
 from trainer.evaluation.queries import Queries
-from trainer.evaluation.run import Answers, Evaluation, Timed, allowed_lists, rank_listed, ranks_in
+from trainer.evaluation.run import Answers, Evaluation, Timed, allowed_lists, progress_bar, rank_listed, ranks_in
 from trainer.report import Report
 
 EVENTS_AT_ONCE = 65_536
@@ -102,10 +101,11 @@ class _Replay:
     def run(self, events: IntArray, k: int, report: Report, label: str) -> Answers:
         """Ask and learn in turn; time spent on what was before does not count."""
         queries, n_items = self._queries, self._queries.n_items
+        show = progress_bar(report, label, len(queries))
         changes = queries.candidates is not None and not self._known[self._items[events]].all()
         if self._learner is None and not changes:
             # An answer is the same whenever it is asked for, so all may be asked for at once.
-            return rank_listed(queries, self._retriever, n_items, k, partial(_show, report, label, len(queries)))
+            return rank_listed(queries, self._retriever, n_items, k, show)
         self.learning_seconds = 0.0
         lists = np.zeros((len(queries), k), dtype=np.int64)
         # After a query its own event is learned, and what came before the next query.
@@ -116,10 +116,6 @@ class _Replay:
             lists[query] = allowed_lists(queries, np.array([query]), self._retriever, n_items, k)[0]
             self.learn_all(events[places[query] : until[query]])
             if query % SHOW_EVERY == 0:
-                _show(report, label, len(queries), query)
-        _show(report, label, len(queries), len(queries))
+                show(query)
+        show(len(queries))
         return Answers(ranks_in(lists, queries.target_items), lists, self._retriever.seconds, self.learning_seconds)
-
-
-def _show(report: Report, label: str, total: int, done: int) -> None:
-    report.progress(label, done, total)

@@ -94,15 +94,17 @@ def evaluate(
     """
     answers = {}
     for name, model in models.items():
-
-        def show(done: int, label: str = f"evaluating {name}") -> None:
-            report.progress(label, done, len(queries))
-
+        show = progress_bar(report, f"evaluating {name}", len(queries))
         if isinstance(model, FullScores):
             answers[name] = rank_all(queries, model, k, show)
         else:
             answers[name] = rank_listed(queries, model, queries.n_items, k, show)
     return Evaluation(queries.users, queries.item_counts, answers)
+
+
+def progress_bar(report: Report, label: str, total: int) -> Callable[[int], None]:
+    """Tells a report how many queries are done."""
+    return lambda done: report.progress(label, done, total)
 
 
 def rank_listed(

@@ -62,37 +62,28 @@ def summarise(
         protocol: What the page is to call the protocol.
 
     Raises:
-        ValueError: If there is no evaluation or no model, or nothing was asked.
+        ValueError: If there is no evaluation or no model, nothing was asked, or lists are too short for a figure.
 
     Shape:
         - item_vectors: ``(N + 1, D)``
     """
     if not evaluations or not evaluations[0].answers:
         raise ValueError("there is no evaluation of a model to summarise")
-    columns = list(rank_metrics(np.zeros(0, dtype=np.int64), ks))
-    # One row for each model, in the order in which they were named.
-    means_MF, resampled_RMF = _bootstrap(evaluations, ks, n_resamples, seed)
-
-    def figures(means_F: Matrix, resampled_RF: Matrix) -> dict[str, dict[str, float]]:
-        intervals = percentiles(means_F, resampled_RF, level)
-        return {column: interval._asdict() for column, interval in zip(columns, intervals, strict=True)}
-
+    if max(ks) > (k := min(a.lists.shape[1] for e in evaluations for a in e.answers.values())):
+        raise ValueError(f"lists of {k} items have no figures at {max(ks)}")
+    figures = _Figures(evaluations, ks, n_resamples, level, seed)
     names = list(enumerate(evaluations[0].answers))
     models = {
         name: {
-            "figures": figures(means_MF[i], resampled_RMF[:, i]),
+            "figures": figures.of(model),
             "beyond": _beyond(evaluations, name, item_vectors),
             **_cost(evaluations, name),
         }
-        for i, name in names
+        for model, name in names
     }
     differences = [
-        {
-            "model": name,
-            "baseline": baseline,
-            "figures": figures(means_MF[i] - means_MF[j], resampled_RMF[:, i] - resampled_RMF[:, j]),
-        }
-        for (j, baseline), (i, name) in combinations(names, 2)
+        {"model": name, "baseline": other, "figures": figures.difference(model, baseline)}
+        for (baseline, other), (model, name) in combinations(names, 2)
     ]
     return {
         "dataset": dataset,
@@ -108,18 +99,35 @@ def summarise(
     }
 
 
-def _bootstrap(
-    evaluations: Sequence[Evaluation], ks: Sequence[int], n_resamples: int, seed: int
-) -> tuple[Matrix, Matrix]:
-    """Means of all figures of all models, as they are and resampled. Shape: ``(M, F)`` and ``(R, M, F)``."""
-    means, resampled = [], []
-    for period, evaluation in enumerate(evaluations):
-        values_MFQ = np.array([[*rank_metrics(a.ranks, ks).values()] for a in evaluation.answers.values()])
-        values_QX = values_MFQ.reshape(-1, len(evaluation.users)).T
-        drawn_RX = resampled_means(values_QX, evaluation.users, n_resamples, seed + period)
-        resampled.append(drawn_RX.reshape(n_resamples, *values_MFQ.shape[:2]))
-        means.append(values_MFQ.mean(axis=2))
-    return np.mean(means, axis=0), np.mean(resampled, axis=0)
+class _Figures:
+    """Means of all figures of all models, as they are and resampled. Models are numbered as they were named."""
+
+    def __init__(
+        self, evaluations: Sequence[Evaluation], ks: Sequence[int], n_resamples: int, level: float, seed: int
+    ) -> None:
+        self._columns, self._level = list(rank_metrics(np.zeros(0, dtype=np.int64), ks)), level
+        means, resampled = [], []
+        for period, evaluation in enumerate(evaluations):
+            values_MFQ = np.array([[*rank_metrics(a.ranks, ks).values()] for a in evaluation.answers.values()])
+            values_QX = values_MFQ.reshape(-1, len(evaluation.users)).T
+            drawn_RX = resampled_means(values_QX, evaluation.users, n_resamples, seed + period)
+            resampled.append(drawn_RX.reshape(n_resamples, *values_MFQ.shape[:2]))
+            means.append(values_MFQ.mean(axis=2))
+        self._means_MF: Matrix = np.mean(means, axis=0)
+        self._resampled_RMF: Matrix = np.mean(resampled, axis=0)
+
+    def of(self, model: int) -> dict[str, dict[str, float]]:
+        """A model's figures."""
+        return self._named(self._means_MF[model], self._resampled_RMF[:, model])
+
+    def difference(self, model: int, baseline: int) -> dict[str, dict[str, float]]:
+        """By how much a model's figures are above a baseline's."""
+        means_MF, resampled_RMF = self._means_MF, self._resampled_RMF
+        return self._named(means_MF[model] - means_MF[baseline], resampled_RMF[:, model] - resampled_RMF[:, baseline])
+
+    def _named(self, means_F: Matrix, resampled_RF: Matrix) -> dict[str, dict[str, float]]:
+        intervals = percentiles(means_F, resampled_RF, self._level)
+        return {column: interval._asdict() for column, interval in zip(self._columns, intervals, strict=True)}
 
 
 def _beyond(evaluations: Sequence[Evaluation], name: str, item_vectors: FloatArray | None) -> Mapping[str, float]:
