@@ -67,6 +67,11 @@ def test_sessions_drop_what_was_not_known_from_inputs_and_targets() -> None:
     assert asked(sessions(SESSIONS, LABELS, CROP)) == [([1], 2), ([1, 2], 1)]
 
 
+def test_sessions_may_ask_for_what_was_not_known() -> None:
+    exam = sessions(SESSIONS, LABELS, CROP, drop_unknown=False)
+    assert asked(exam) == [([1], 2), ([1, 2], 0), ([1, 2], 1)]
+
+
 def test_sessions_drop_a_test_session_that_has_one_event_left() -> None:
     log = make_log([(0, 0, 1), (0, 1, 2), (1, 2, 3), (1, 0, 4)])
     assert asked(sessions(log, np.array(["train", "train", "test", "test"]), CROP)) == []
@@ -121,6 +126,12 @@ def test_periods_drop_what_was_not_known_before_them() -> None:
     first, second = periods(log, np.array(["0", "0", "1", "1", "1", "2", "2"]), CROP)
     assert asked(first) == [([1], 2)]
     assert asked(second) == [([3], 1)]
+
+
+def test_periods_may_ask_for_what_was_not_known() -> None:
+    log = make_log([(0, 0, 1), (0, 1, 2), (1, 0, 3), (1, 2, 4), (1, 1, 5)])
+    (exam,) = periods(log, np.array(["0", "0", "1", "1", "1"]), CROP, drop_unknown=False)
+    assert asked(exam) == [([1], 0), ([1], 2)]
 
 
 def test_periods_are_ordered_as_numbers() -> None:

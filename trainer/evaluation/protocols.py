@@ -94,10 +94,9 @@ def sessions(
     windows: Windows,
     excluded: Excluded = "none",
     validation_fraction: float = 0.0,
+    drop_unknown: bool = True,
 ) -> Exam:
     """Every event after the first of a test session is asked for, from all that came before it in the session.
-
-    Test events of items that were not known before are dropped first, and so are validation events.
 
     Args:
         events: The log; each session is a user of its own.
@@ -106,6 +105,7 @@ def sessions(
         excluded: What may not be listed.
         validation_fraction: Share of the training sessions, those that end last, to validate on where the labels
             have no `valid`.
+        drop_unknown: As in `global_time`; the papers drop them.
 
     Raises:
         DatasetError: If an event has another label, or the labels have no `test`.
@@ -117,20 +117,28 @@ def sessions(
     if validation_fraction and not validation.any():
         validation = train & _newest_sessions(events, train, validation_fraction)
         train &= ~validation
-    return _without_unknown(Exam("sessions", events, Split(train, validation, test), windows, excluded))
+    exam = Exam("sessions", events, Split(train, validation, test), windows, excluded)
+    return _without_unknown(exam) if drop_unknown else exam
 
 
-def periods(events: Interactions, labels: Labels, windows: Windows, excluded: Excluded = "none") -> Iterator[Exam]:
+def periods(
+    events: Interactions,
+    labels: Labels,
+    windows: Windows,
+    excluded: Excluded = "none",
+    drop_unknown: bool = True,
+) -> Iterator[Exam]:
     """For each period but the first: train on all before it, test on it. What is reported is the mean of the periods.
 
-    A session that crosses the end of a period is two, and test events of items that were not known before are
-    dropped; every event after the first of what is left of a test session is asked for.
+    A session that crosses the end of a period is two; every event after the first of a test session is asked for.
 
     Args:
         events: The log; each session is a user of its own.
         labels: The period of each event, 0, 1, …
         windows: How windows are cut.
         excluded: What may not be listed.
+        drop_unknown: As in `global_time`; the paper drops them. A live replay in which models may learn new items
+            keeps them.
 
     Raises:
         DatasetError: If a label is no whole number, or all are the same.
@@ -149,7 +157,8 @@ def periods(events: Interactions, labels: Labels, windows: Windows, excluded: Ex
         so_far = period <= now
         test = period[so_far] == now
         split = Split(~test, np.zeros_like(test), test)
-        yield _without_unknown(Exam(f"period {now}", cut.where(so_far), split, windows, excluded))
+        exam = Exam(f"period {now}", cut.where(so_far), split, windows, excluded)
+        yield _without_unknown(exam) if drop_unknown else exam
 
 
 def global_time(
@@ -170,8 +179,8 @@ def global_time(
         validation_fraction: Share of the events.
         test_fraction: Share of the events.
         every_step: Whether each event of a part is asked for, from all before it, or only each user's last.
-        drop_unknown: Whether events of items that were not known before their part are dropped, as in the paper, or
-            asked for, and missed.
+        drop_unknown: Whether events of items that were not known before their part are dropped from inputs and
+            targets, as in the paper, or asked for: then only a model that learns them can know them.
     """
     split = split_by_time(events, validation_fraction, test_fraction)
     exam = Exam("global-time", events, split, windows, excluded, last_only=not every_step)
