@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,14 +15,14 @@ COLUMNS = {"recall": "recall = hit rate", "precision": "precision", "f1": "F1", 
 """Figures of the tables, with their headers; with one target a query, recall is the hit rate."""
 COMPARED = ("recall", "ndcg", "mrr")
 """Figures whose differences are shown."""
-BEYOND = {
-    "coverage": ("coverage", ".1%"),
-    "novelty": ("novelty, bits", ".2f"),
-    "diversity": ("diversity", ".3f"),
-    "popularity": ("interactions of a listed item", ",.0f"),
-    "gini": ("Gini index of exposure", ".3f"),
+BEYOND: dict[str, tuple[str, Callable[[float], str]]] = {
+    "coverage": ("coverage", lambda share: _percent(share, 1)),
+    "novelty": ("novelty, bits", "{:.2f}".format),
+    "diversity": ("diversity", "{:.3f}".format),
+    "popularity": ("interactions of a listed item", "{:,.0f}".format),
+    "gini": ("Gini index of exposure", "{:.3f}".format),
 }
-"""Figures beside accuracy: header and format."""
+"""Figures beside accuracy: header, and how one is written."""
 
 
 def write_report(result: Result, folder: Path) -> Path:
@@ -53,7 +53,7 @@ def markdown(result: Result, plots: Sequence[str] = ()) -> str:
         plots: Paths of images, as seen from the page.
     """
     title = ", ".join(filter(None, (result["dataset"], result["protocol"]))) or "Evaluation"
-    level = f"{result['level']:.0%}"
+    level = _percent(result["level"], 0)
     parts = [f"# {title}\n", _about(result)]
     parts += [f"![{Path(plot).stem}]({plot})\n" for plot in plots]
     parts += [f"## At {k}\n\n{_accuracy(result, k)}" for k in _ks(result)]
@@ -69,7 +69,7 @@ def _about(result: Result) -> str:
     periods = f" in {result['n_periods']} periods, each counting the same" if result["n_periods"] > 1 else ""
     return (
         f"{result['n_queries']:,} queries of {result['n_users']:,} users{periods}, all of {result['n_items']:,} items "
-        f"ranked. In brackets the {result['level']:.0%} interval of a bootstrap over users "
+        f"ranked. In brackets the {_percent(result['level'], 0)} interval of a bootstrap over users "
         f"({result['n_resamples']:,} resamples).\n"
     )
 
@@ -96,7 +96,7 @@ def _beyond(result: Result) -> str:
         figures = {figure.split("@")[0]: value for figure, value in model["beyond"].items()}
         there = [figure for figure in BEYOND if figure in figures]
         header = ["model", *(BEYOND[figure][0] for figure in there)]
-        rows.append([name, *(format(figures[figure], BEYOND[figure][1]) for figure in there)])
+        rows.append([name, *(BEYOND[figure][1](figures[figure]) for figure in there)])
     return _table(header, rows)
 
 
@@ -104,7 +104,7 @@ def _cost(result: Result) -> str:
     models: Mapping[str, Any] = result["models"]
     learns = any(model["learning_us_per_query"] for model in models.values())
     columns = {"us_per_query": "µs a query"} | ({"learning_us_per_query": "µs of learning a query"} if learns else {})
-    rows = [[name, *(f"{model[column]:,.0f}" for column in columns)] for name, model in models.items()]
+    rows = [[name, *(_amount(model[column]) for column in columns)] for name, model in models.items()]
     return _table(["model", *columns.values()], rows)
 
 
@@ -140,6 +140,26 @@ def _difference(figure: Mapping[str, float]) -> str:
     mean, low, high = (f"{figure[name]:+.4f}".replace("0.", ".") for name in ("mean", "low", "high"))
     sure = figure["low"] > 0 or figure["high"] < 0
     return f"{f'**{mean}**' if sure else mean} [{low}, {high}]"
+
+
+def _amount(value: float) -> str:
+    """A number of any size for a table.
+
+    Example:
+        >>> _amount(1234.5), _amount(0.0312)
+        ('1,234', '0.031')
+    """
+    return f"{value:,.0f}" if value >= 10 else f"{value:.2g}"
+
+
+def _percent(share: float, digits: int) -> str:
+    """A share for a table.
+
+    Example:
+        >>> _percent(0.0591, 1)
+        '5.9 %'
+    """
+    return f"{100 * share:.{digits}f} %"
 
 
 def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
