@@ -110,9 +110,9 @@ def sessions(
     Raises:
         DatasetError: If an event has another label, or the labels have no `test`.
     """
-    strange = set(np.unique(labels).tolist()) - {"train", "valid", "test"}
-    if strange or not (labels == "test").any():
-        raise DatasetError(f"sessions are split by the labels train, valid and test; these are {sorted(set(labels))}")
+    found = set(np.unique(labels).tolist())
+    if "test" not in found or found - {"train", "valid", "test"}:
+        raise DatasetError(f"sessions are split by the labels train, valid and test; these are {sorted(found)}")
     train, validation, test = (labels == name for name in ("train", "valid", "test"))
     if validation_fraction and not validation.any():
         validation = train & _newest_sessions(events, train, validation_fraction)
