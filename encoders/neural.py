@@ -22,6 +22,27 @@ EMBEDDING_STD = 0.1
 """Of fresh item embeddings."""
 
 
+class Dropout(nn.Module):
+    """Blanks out a share of the numbers in training, as `torch.nn.Dropout`, for a quarter of its time.
+
+    Eight places share a draw of 64 bits, one byte each; so the share is a multiple of 1/256. What is left is scaled so
+    that the mean stays.
+    """
+
+    def __init__(self, share: float) -> None:
+        super().__init__()
+        self._n_blank = round(256 * share)
+        """Of the 256 values of a byte, how many blank their place."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """The same shape, some of it blank; in evaluation, the same numbers."""
+        if not self.training or not self._n_blank:
+            return x
+        draws = torch.empty(-(-x.numel() // 8), dtype=torch.int64).random_(-(2**63), None)
+        kept = draws.view(torch.uint8)[: x.numel()].view(x.shape) >= self._n_blank
+        return x * kept.to(x.dtype).mul_(256 / (256 - self._n_blank))
+
+
 class SequenceModule(nn.Module):
     """A trainable model of what comes next.
 
