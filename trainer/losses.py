@@ -8,11 +8,16 @@ Shape letters: ``P`` places with a target, ``D`` embedding dimension, ``N`` nega
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from math import log
+from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn.functional import cross_entropy, logsigmoid
+from torch.nn.functional import embedding, logsigmoid
+
+PLACES_AT_ONCE = 256
+"""Places whose scores are in memory together: few enough for the processor's cache."""
 
 
 def full_softmax_loss(queries_PD: Tensor, targets_P: Tensor, item_vectors: Tensor) -> Tensor:
@@ -24,7 +29,8 @@ def full_softmax_loss(queries_PD: Tensor, targets_P: Tensor, item_vectors: Tenso
         - item_vectors: ``(n_items + 1, D)``
         - Output: ``()``
     """
-    return cross_entropy(queries_PD @ item_vectors[1:].T, targets_P - 1)
+    others_N = torch.arange(1, len(item_vectors))
+    return _softmax_loss(queries_PD, targets_P, item_vectors, others_N, torch.zeros(len(others_N)))
 
 
 def sampled_softmax_loss(
@@ -57,12 +63,77 @@ def sampled_softmax_loss(
         Jean et al., "On using very large target vocabulary for neural machine translation", ACL 2015.
         Yi et al., "Sampling-bias-corrected neural modeling for large corpus item recommendations", RecSys 2019.
     """
-    target_P, negative_PN, is_target_PN = _scores(queries_PD, targets_P, item_vectors, negatives_N)
     n = len(negatives_N)
-    raised: Tensor | float = log((len(item_vectors) - 2) / n) if log_shares_N is None else -log_shares_N - log(n)
-    negative_PN = (negative_PN + raised).masked_fill(is_target_PN, -torch.inf)
-    first_P = torch.zeros(len(targets_P), dtype=torch.long)
-    return cross_entropy(torch.cat([target_P[:, None], negative_PN], dim=1), first_P)
+    raised_N = torch.full((n,), log((len(item_vectors) - 2) / n)) if log_shares_N is None else -log_shares_N - log(n)
+    negatives_N, order = torch.sort(negatives_N)
+    return _softmax_loss(queries_PD, targets_P, item_vectors, negatives_N, raised_N[order])
+
+
+def _softmax_loss(
+    queries_PD: Tensor, targets_P: Tensor, item_vectors: Tensor, negatives_N: Tensor, raised_N: Tensor
+) -> Tensor:
+    """Cross-entropy of targets beside negatives in ascending order, whose logits are raised."""
+    target_PD, negative_ND = embedding(targets_P, item_vectors), embedding(negatives_N, item_vectors)
+    first_P = torch.searchsorted(negatives_N, targets_P)
+    n_hits_P = torch.searchsorted(negatives_N, targets_P, right=True) - first_P
+    apply: Callable[..., Tensor] = _SharedSoftmax.apply
+    return apply(queries_PD, target_PD, negative_ND, raised_N, first_P, n_hits_P)
+
+
+class _SharedSoftmax(torch.autograd.Function):
+    """Softmax cross-entropy with negatives that all places share, which works out its gradients as it goes.
+
+    Left to itself, torch keeps the scores of all places for the way back, a hundred megabytes for a batch, and moves
+    them through memory some ten times. Here those of a few places are turned into gradients while they are still in the
+    processor's cache.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        queries_PD: Tensor,
+        target_PD: Tensor,
+        negative_ND: Tensor,
+        raised_N: Tensor,
+        first_P: Tensor,
+        n_hits_P: Tensor,
+    ) -> Tensor:
+        P = len(queries_PD)
+        total = torch.zeros(())
+        grad_queries_PD, grad_target_PD = torch.empty_like(queries_PD), torch.empty_like(queries_PD)
+        grad_negative_ND = torch.zeros_like(negative_ND)
+        for start in range(0, P, PLACES_AT_ONCE):
+            some = slice(start, start + PLACES_AT_ONCE)
+            queries_CD, target_CD = queries_PD[some], target_PD[some]
+            score_C = (queries_CD * target_CD).sum(dim=1)
+            scores_CN = torch.addmm(raised_N, queries_CD, negative_ND.T)
+            _leave_out(scores_CN, first_P[some], n_hits_P[some])
+            highest_C = torch.maximum(score_C, scores_CN.amax(dim=1))
+            shares_CN = scores_CN.sub_(highest_C[:, None]).exp_()
+            all_C = shares_CN.sum(dim=1) + torch.exp(score_C - highest_C)
+            total += (all_C.log() + highest_C - score_C).sum()
+            if not any(ctx.needs_input_grad):
+                continue
+            # The gradient of a score is its share of the softmax, less one for the target.
+            shares_CN.div_(all_C[:, None] * P)
+            missing_C1 = ((torch.exp(score_C - highest_C) / all_C - 1) / P)[:, None]
+            torch.addcmul(shares_CN @ negative_ND, missing_C1, target_CD, out=grad_queries_PD[some])
+            torch.mul(missing_C1, queries_CD, out=grad_target_PD[some])
+            grad_negative_ND.addmm_(shares_CN.T, queries_CD)
+        ctx.save_for_backward(grad_queries_PD, grad_target_PD, grad_negative_ND)
+        return total / P
+
+    @staticmethod
+    def backward(ctx: Any, grad_loss: Tensor) -> tuple[Tensor | None, ...]:
+        return *(grad_loss * grad for grad in ctx.saved_tensors), None, None, None
+
+
+def _leave_out(scores_CN: Tensor, first_C: Tensor, n_hits_C: Tensor) -> None:
+    """Strike negatives out that are the target of their place: ``n_hits`` from ``first`` on."""
+    rows = torch.repeat_interleave(torch.arange(len(n_hits_C)), n_hits_C)
+    before_C = torch.cumsum(n_hits_C, dim=0) - n_hits_C
+    columns = torch.arange(len(rows)) - before_C[rows] + first_C[rows]
+    scores_CN[rows, columns] = -torch.inf
 
 
 def bpr_loss(queries_PD: Tensor, targets_P: Tensor, item_vectors: Tensor, negatives_N: Tensor) -> Tensor:

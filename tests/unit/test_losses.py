@@ -6,8 +6,9 @@ from math import exp, log
 
 import pytest
 import torch
+from torch.nn.functional import cross_entropy
 
-from trainer.losses import bpr_loss, full_softmax_loss, gbce_loss, sampled_softmax_loss
+from trainer.losses import PLACES_AT_ONCE, bpr_loss, full_softmax_loss, gbce_loss, sampled_softmax_loss
 from trainer.negatives import NegativeSampler
 
 ITEMS = torch.tensor([[0.0, 0.0], [1.0, 0.0], [0.0, 1.0], [1.0, 1.0]])
@@ -52,6 +53,47 @@ def test_a_negative_stands_for_the_more_items_the_more_seldom_it_is_drawn() -> N
     loss = sampled_softmax_loss(QUERY, torch.tensor([1]), ITEMS, torch.tensor([2, 3]), shares.log())
     estimate = exp(1) / (2 * 0.5) + exp(3) / (2 * 0.1)
     assert loss.item() == pytest.approx(-log(exp(2) / (exp(2) + estimate)))
+
+
+def test_a_negative_that_is_drawn_twice_and_is_the_target_counts_nothing() -> None:
+    loss = sampled_softmax_loss(QUERY, torch.tensor([1]), ITEMS, torch.tensor([1, 3, 1]))
+    assert loss.item() == pytest.approx(-log(exp(2) / (exp(2) + exp(3) * 2 / 3)))
+
+
+def test_with_no_negative_but_the_target_nothing_is_lost() -> None:
+    assert sampled_softmax_loss(QUERY, torch.tensor([1]), ITEMS, torch.tensor([1])).item() == 0
+
+
+@pytest.mark.parametrize("n_places", [1, PLACES_AT_ONCE, 2 * PLACES_AT_ONCE + 3])
+def test_the_full_softmax_and_its_gradients_are_torchs(n_places: int) -> None:
+    torch.manual_seed(0)
+    queries, items = torch.randn(n_places, 5).requires_grad_(), torch.randn(21, 5).requires_grad_()
+    targets = torch.randint(1, 21, (n_places,))
+    ours, theirs = full_softmax_loss(queries, targets, items), cross_entropy(queries @ items[1:].T, targets - 1)
+    torch.testing.assert_close(ours, theirs)
+    for mine, its in zip(*(torch.autograd.grad(2 * loss, (queries, items)) for loss in (ours, theirs)), strict=True):
+        torch.testing.assert_close(mine, its)
+
+
+def test_gradients_of_the_sampled_softmax_are_those_of_its_definition() -> None:
+    torch.manual_seed(1)
+    n_places = PLACES_AT_ONCE + 9
+    queries, items = torch.randn(n_places, 5).requires_grad_(), torch.randn(21, 5).requires_grad_()
+    targets, negatives = torch.randint(1, 21, (n_places,)), torch.randint(1, 21, (30,))
+    logits = (queries @ items[negatives].T + log(19 / 30)).masked_fill(negatives == targets[:, None], -torch.inf)
+    target_logits = (queries * items[targets]).sum(dim=1)
+    theirs = (torch.logaddexp(target_logits, logits.logsumexp(dim=1)) - target_logits).mean()
+    ours = sampled_softmax_loss(queries, targets, items, negatives)
+    torch.testing.assert_close(ours, theirs)
+    for mine, its in zip(*(torch.autograd.grad(loss, (queries, items)) for loss in (ours, theirs)), strict=True):
+        torch.testing.assert_close(mine, its)
+
+
+def test_logits_of_any_size_give_a_finite_loss() -> None:
+    queries = torch.tensor([[1e4, 0.0], [-1e4, 0.0]]).requires_grad_()
+    loss = full_softmax_loss(queries, torch.tensor([2, 1]), ITEMS)
+    assert loss.item() == pytest.approx((1e4 + log(2) + 1e4) / 2)
+    assert torch.autograd.grad(loss, queries)[0].isfinite().all()
 
 
 @pytest.mark.parametrize("power", [0.0, 0.75])
