@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from encoders.bundle import ENCODERS
 from encoders.neural import SequenceModule
+from encoders.window import WindowRule
 from trainer.dataset import TrainingRows
 from trainer.errors import TrainingError
 from trainer.losses import bpr_loss, full_softmax_loss, gbce_loss, sampled_softmax_loss
@@ -23,6 +24,8 @@ MAX_GRADIENT_NORM = 5.0
 WARMUP_STEPS = 20
 LEAST_RATE = 0.05
 """What the learning rate falls to, relative to its peak."""
+BATCHES_IN_A_POOL = 16
+"""Rows of so many batches are sorted by length together; the more, the less padding and the less chance."""
 ROWS_AT_ONCE = 64
 """Validation rows whose logits are held in memory together."""
 
@@ -43,11 +46,21 @@ class FitProgress:
 Report = Callable[[FitProgress], None]
 
 
-def build_model(n_items: int, settings: TrainerSettings) -> SequenceModule:
-    """A fresh model of the kind that the settings name; the seed decides its weights."""
+def build_model(n_items: int, settings: TrainerSettings, max_len: int = WindowRule().max_len) -> SequenceModule:
+    """A fresh model of the kind that the settings name; the seed decides its weights.
+
+    Args:
+        n_items: How many items there are.
+        settings: Kind and sizes.
+        max_len: Most items of a window, for the kinds that must know.
+
+    Raises:
+        ValidationError: If the settings' sizes do not go together.
+    """
     torch.manual_seed(settings.seed)
     encoder = ENCODERS[settings.model]
-    config = encoder.Config.model_validate({name: getattr(settings, name) for name in encoder.Config.model_fields})
+    given = {**settings.model_dump(), "max_len": max_len}
+    config = encoder.Config.model_validate({name: given[name] for name in encoder.Config.model_fields})
     module: SequenceModule = encoder.build(n_items, config)
     return module
 
@@ -126,6 +139,26 @@ def rate_at(step: int, n_steps: int) -> float:
     return min(1.0, (step + 1) / WARMUP_STEPS) * fallen
 
 
+def batches(lengths: Tensor, batch_size: int, random: torch.Generator) -> list[Tensor]:
+    """All rows in random order, in batches of rows that are about as long, so that little of one is padding.
+
+    Args:
+        lengths: Of the rows. Shape: ``(R,)``.
+        batch_size: Rows of a batch.
+        random: The source of chance.
+
+    Returns:
+        Places of rows, at most ``batch_size`` in each batch.
+    """
+    order = torch.randperm(len(lengths), generator=random)
+    found = [
+        pool[among]
+        for pool in torch.split(order, batch_size * BATCHES_IN_A_POOL)
+        for among in torch.split(torch.argsort(lengths[pool], stable=True), batch_size)
+    ]
+    return [found[place] for place in torch.randperm(len(found), generator=random).tolist()]
+
+
 class _Loop:
     """One optimiser with its schedule over a number of epochs."""
 
@@ -140,6 +173,7 @@ class _Loop:
     ) -> None:
         self._module, self._settings, self._rate, self._report = module, settings, rate, report
         self._inputs, self._targets = torch.from_numpy(rows.inputs), torch.from_numpy(rows.targets)
+        self._lengths = (self._inputs > 0).sum(dim=1)
         self._random = torch.Generator().manual_seed(settings.seed)
         self._n_items = len(module.item_embeddings.weight) - 1
         counts = torch.bincount(self._targets.flatten(), minlength=self._n_items + 1)
@@ -155,8 +189,7 @@ class _Loop:
     def run_epoch(self, epoch: int) -> None:
         self._module.train()
         losses = []
-        order = torch.randperm(len(self._inputs), generator=self._random)
-        for batch in torch.split(order, self._settings.batch_size):
+        for batch in batches(self._lengths, self._settings.batch_size, self._random):
             losses.append(self._learn(self._inputs[batch], self._targets[batch]))
             if not isfinite(losses[-1]):
                 raise TrainingError(

@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from encoders.records import DEFAULT_CATALOGUE, CatalogueName
 
 _DEFAULTS: Mapping[str, Mapping[str, Any]] = {
+    "sasrec": {"hidden_dim": 256, "dropout": 0.2, "learning_rate": 0.002, "max_epochs": 20, "patience": 2},
     "lru": {"dropout": 0.4, "learning_rate": 0.005, "max_epochs": 8, "patience": 2},
 }
 """What other models than the first want otherwise."""
@@ -20,7 +21,7 @@ class TrainerSettings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    model: Literal["gru", "lru"] = "gru"
+    model: Literal["gru", "lru", "sasrec"] = "gru"
     """What is trained: a gated recurrent network (GRU4Rec) or linear recurrent units (LRURec). What is not set below
     has a default of its own for each."""
     catalogue: CatalogueName = DEFAULT_CATALOGUE
@@ -34,7 +35,9 @@ class TrainerSettings(BaseModel):
     embedding_dim: int = Field(default=64, ge=1)
     hidden_dim: int = Field(default=128, ge=1)
     n_layers: int = Field(default=2, ge=1)
-    """Of the models that stack layers: `lru`."""
+    """Of the models that stack layers: `lru`, `sasrec`."""
+    n_heads: int = Field(default=2, ge=1)
+    """Of attention, in `sasrec`; `embedding_dim` must be a multiple of twice as many."""
     dropout: float = Field(default=0.3, ge=0, lt=1)
     max_epochs: int = Field(default=4, ge=1)
     """Most passes over the training part; the learning rate falls to nearly nothing over them."""
@@ -71,4 +74,10 @@ class TrainerSettings(BaseModel):
     def _something_left_to_train_on(self) -> Self:
         if self.validation_fraction + self.test_fraction > 0.8:
             raise ValueError("validation_fraction and test_fraction leave less than a fifth to train on")
+        return self
+
+    @model_validator(mode="after")
+    def _heads_of_pairs(self) -> Self:
+        if self.model == "sasrec" and self.embedding_dim % (2 * self.n_heads):
+            raise ValueError(f"embedding_dim must be a multiple of {2 * self.n_heads}, twice n_heads, for sasrec")
         return self

@@ -11,6 +11,7 @@ from encoders.gru import GRUEncoder
 from encoders.lru import LRUEncoder
 from encoders.neural import ModuleEncoder
 from encoders.protocols import FloatArray, SequenceEncoder
+from encoders.sasrec import SASRecEncoder
 
 
 class BundledEncoder(SequenceEncoder, Protocol):
@@ -35,5 +36,7 @@ class BundledEncoder(SequenceEncoder, Protocol):
         """What the index searches; row 0 is zero. Shape: ``(n_items + 1, D)``."""
 
 
-ENCODERS: dict[str, type[ModuleEncoder[Any]]] = {encoder.kind: encoder for encoder in (GRUEncoder, LRUEncoder)}
+ENCODERS: dict[str, type[ModuleEncoder[Any]]] = {
+    encoder.kind: encoder for encoder in (GRUEncoder, LRUEncoder, SASRecEncoder)
+}
 """The encoders that a bundle may hold, and that may be trained, by the manifest's `kind`."""

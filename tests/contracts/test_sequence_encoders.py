@@ -8,6 +8,7 @@ import torch
 from encoders.bundle import ENCODERS
 from encoders.gru import GRUConfig, GRUEncoder, GRUModule
 from encoders.lru import LRUConfig, LRUEncoder
+from encoders.sasrec import SASRecConfig, SASRecEncoder
 from tests.contracts.encoder_contract import N_ITEMS, SequenceEncoderContract
 
 
@@ -41,5 +42,22 @@ class TestLRUEncoderAfterLoad(SequenceEncoderContract):
         return LRUEncoder.load(fresh.config, fresh.weights, fresh.item_vectors)
 
 
+class TestSASRecEncoder(SequenceEncoderContract):
+    @pytest.fixture
+    def encoder(self) -> SASRecEncoder:
+        torch.manual_seed(3)
+        config = SASRecConfig(embedding_dim=8, hidden_dim=12, max_len=13, dropout=0.5)
+        return SASRecEncoder(SASRecEncoder.build(N_ITEMS, config))
+
+
+class TestSASRecEncoderAfterLoad(SequenceEncoderContract):
+    @pytest.fixture
+    def encoder(self) -> SASRecEncoder:
+        torch.manual_seed(3)
+        config = SASRecConfig(embedding_dim=6, hidden_dim=5, n_layers=3, n_heads=1, max_len=20)
+        fresh = SASRecEncoder(SASRecEncoder.build(N_ITEMS, config))
+        return SASRecEncoder.load(fresh.config, fresh.weights, fresh.item_vectors)
+
+
 def test_every_kind_a_bundle_may_hold_runs_the_contract() -> None:
-    assert set(ENCODERS) == {GRUEncoder.kind, LRUEncoder.kind}
+    assert set(ENCODERS) == {GRUEncoder.kind, LRUEncoder.kind, SASRecEncoder.kind}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
 
@@ -12,7 +13,7 @@ import pytest
 import torch
 from safetensors import numpy as safetensors_numpy
 
-from encoders.bundle import BundleDraft, IndexRecord, read_bundle, write_bundle
+from encoders.bundle import ENCODERS, BundleDraft, IndexRecord, read_bundle, write_bundle
 from encoders.errors import BundleError
 from encoders.gru import GRUConfig, GRUEncoder, GRUModule
 from encoders.records import BundleReference
@@ -65,6 +66,17 @@ def change_tensor(folder: Path, file: str, key: str, change: Callable[[np.ndarra
 def with_nan(array: np.ndarray) -> np.ndarray:
     array.flat[-1] = np.nan
     return array
+
+
+@pytest.mark.parametrize("kind", ENCODERS)
+def test_every_kind_of_encoder_answers_as_it_did_before_it_was_written(tmp_path: Path, kind: str) -> None:
+    config = ENCODERS[kind].Config.model_validate({"embedding_dim": 4, "hidden_dim": 5})
+    encoder = ENCODERS[kind](ENCODERS[kind].build(N_ITEMS, config))
+    draft = replace(make_draft(), encoder=encoder, save_index=FlatIndex.build(encoder.item_vectors).save)
+    bundle = read_bundle(write_bundle(tmp_path, draft, CREATED_AT_MS).uri)
+    windows = np.array([[0, 1, 2, 6], [3, 4, 3, 5]])
+    for after, before in zip(bundle.encoder.encode(windows), encoder.encode(windows), strict=True):
+        np.testing.assert_array_equal(after, before)
 
 
 def test_what_was_written_is_read_back(reference: BundleReference) -> None:

@@ -12,7 +12,7 @@ from encoders.window import WindowRule
 from tests.logs import make_log
 from trainer.dataset import TrainingRows, training_rows
 from trainer.errors import TrainingError
-from trainer.fit import FitProgress, build_model, fit, mean_loss, refresh
+from trainer.fit import FitProgress, batches, build_model, fit, mean_loss, refresh
 from trainer.settings import TrainerSettings
 
 N_ITEMS = 12
@@ -55,15 +55,38 @@ def test_every_loss_learns_what_follows_what(rows: TrainingRows, loss: str) -> N
     assert best.tolist() == [*range(2, N_ITEMS + 1), 1]
 
 
+def test_batches_hold_every_row_once() -> None:
+    lengths = torch.randint(1, 50, (1000,))
+    found = batches(lengths, 7, torch.Generator().manual_seed(0))
+    assert torch.cat(found).sort().values.equal(torch.arange(1000))
+    assert {len(batch) for batch in found} == {7, 1000 % 7}
+
+
+def test_rows_of_a_batch_are_about_as_long() -> None:
+    lengths = torch.arange(1, 65).repeat(20)
+    found = batches(lengths, 32, torch.Generator().manual_seed(0))
+    n_places = sum(int(lengths[batch].max()) * len(batch) for batch in found)
+    assert lengths.sum() <= n_places < 1.1 * lengths.sum()
+
+
+def test_long_and_short_batches_come_by_turns_and_change_from_one_epoch_to_the_next() -> None:
+    lengths, random = torch.arange(320), torch.Generator().manual_seed(0)
+    first, second = batches(lengths, 20, random), batches(lengths, 20, random)
+    means = [float(lengths[batch].float().mean()) for batch in first]
+    assert means != sorted(means)
+    assert not all(one.equal(other) for one, other in zip(first, second, strict=True))
+
+
 def test_padding_keeps_the_zero_vector(rows: TrainingRows) -> None:
     module = build_model(N_ITEMS, SETTINGS)
     fit(module, rows, None, SETTINGS, quiet)
     assert not module.item_embeddings.weight[0].any()
 
 
-def test_the_same_seed_gives_the_same_weights_and_another_one_others(rows: TrainingRows) -> None:
+@pytest.mark.parametrize("model", ENCODERS)
+def test_the_same_seed_gives_the_same_weights_and_another_one_others(rows: TrainingRows, model: str) -> None:
     def weights(seed: int) -> torch.Tensor:
-        settings = SETTINGS.model_copy(update={"seed": seed, "max_epochs": 2, "dropout": 0.3})
+        settings = SETTINGS.model_copy(update={"model": model, "seed": seed, "max_epochs": 2, "dropout": 0.3})
         module = build_model(N_ITEMS, settings)
         fit(module, rows, None, settings, quiet)
         return module.item_embeddings.weight.detach().clone()
@@ -97,6 +120,11 @@ def test_refresh_learns_from_where_the_fit_ended(rows: TrainingRows) -> None:
     before = mean_loss(module, rows)
     refresh(module, rows, SETTINGS, quiet)
     assert mean_loss(module, rows) < before
+
+
+def test_a_model_that_must_know_the_longest_window_is_told() -> None:
+    module = build_model(N_ITEMS, SETTINGS.model_copy(update={"model": "sasrec"}), max_len=7)
+    assert module.config.model_dump()["max_len"] == 7
 
 
 def test_a_loss_that_is_no_number_ends_the_fit(rows: TrainingRows) -> None:

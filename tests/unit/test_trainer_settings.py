@@ -24,12 +24,18 @@ def test_what_is_set_beats_the_models_default_and_that_the_general_one() -> None
 
 
 def test_an_unknown_model_is_refused() -> None:
-    with pytest.raises(ValidationError, match="'gru' or 'lru'"):
+    with pytest.raises(ValidationError, match="'gru', 'lru' or 'sasrec'"):
         TrainerSettings.model_validate({"model": "lstm"})
 
 
 @pytest.mark.parametrize("model", ENCODERS)
 def test_a_module_is_made_as_the_settings_say(model: str) -> None:
-    settings = TrainerSettings.model_validate({"model": model, "embedding_dim": 6, "hidden_dim": 5, "dropout": 0.125})
+    settings = TrainerSettings.model_validate({"model": model, "embedding_dim": 8, "hidden_dim": 5, "dropout": 0.125})
     config = build_model(9, settings).config.model_dump()
-    assert (config["embedding_dim"], config["hidden_dim"], config["dropout"]) == (6, 5, 0.125)
+    assert (config["embedding_dim"], config["hidden_dim"], config["dropout"]) == (8, 5, 0.125)
+
+
+def test_heads_that_do_not_fit_are_refused_before_anything_is_read() -> None:
+    with pytest.raises(ValidationError, match="embedding_dim must be a multiple of 6"):
+        TrainerSettings(model="sasrec", n_heads=3)
+    assert TrainerSettings(model="gru", n_heads=3).embedding_dim == 64
