@@ -14,7 +14,7 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 
-from encoders.neural import ModuleEncoder, SequenceModule, tensor_of
+from encoders.neural import Dropout, ModuleEncoder, SequenceModule, tensor_of
 from encoders.protocols import FloatArray, IntArray
 from encoders.vocabulary import PADDING_ITEM
 
@@ -41,7 +41,7 @@ class GRUModule(SequenceModule):
         super().__init__()
         self.config = config
         self.item_embeddings = nn.Embedding(n_items + 1, config.embedding_dim, padding_idx=PADDING_ITEM)
-        self.dropout = nn.Dropout(config.dropout)
+        self.dropout = Dropout(config.dropout)
         self.gru = nn.GRU(config.embedding_dim, config.hidden_dim, batch_first=True)
         self.project = nn.Linear(config.hidden_dim, config.embedding_dim)
 

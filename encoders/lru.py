@@ -1,7 +1,7 @@
 """LRURec: linear recurrent units, trained in parallel and served one step at a time.
 
 Shape letters: ``B`` rows of a batch, ``T`` window length, ``D`` embedding dimension, ``H`` channels of a recurrence,
-``L`` layers, ``C`` items of a chunk, ``N`` chunks of a window.
+``L`` layers, ``C`` items of a chunk, ``N`` chunks of a window, ``M`` numbers of a chunk, two for each item.
 
 References:
     Orvieto et al., "Resurrecting recurrent neural networks for long sequences", ICML 2023.
@@ -17,11 +17,11 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 
-from encoders.neural import ModuleEncoder, SequenceModule, tensor_of
+from encoders.neural import Dropout, ModuleEncoder, SequenceModule, tensor_of
 from encoders.protocols import FloatArray, IntArray
 from encoders.vocabulary import PADDING_ITEM
 
-CHUNK = 32
+CHUNK = 16
 """Items that one triangular product covers; what comes before a chunk reaches it through one carried state."""
 _SLOWEST, _FASTEST = 0.99, 0.8
 """Between these the moduli of the decays begin: how much of a state is left after an item."""
@@ -47,7 +47,7 @@ def recurrence(inputs_BTH: Tensor, log_decay_H: Tensor) -> Tensor:
 
     Within a chunk it is a product with a triangular matrix for each channel, ``exp(log_decay * (t - s))`` where
     ``s <= t``. That takes ``C / 2`` times as many operations as going step by step, and the processor is far better
-    at them.
+    at them. They are products of real matrices: torch takes complex ones apart, and in turn.
 
     Shape:
         - inputs_BTH: ``(B, T, H)``, complex
@@ -59,11 +59,14 @@ def recurrence(inputs_BTH: Tensor, log_decay_H: Tensor) -> Tensor:
     N = -(-T // C)
     ages_C = torch.arange(C, dtype=log_decay_H.real.dtype)
     powers_HC = torch.exp(log_decay_H[:, None] * ages_C)
-    # Row t of the matrix is power t - s at s: a window that moves over the powers, with zeros for negative ones.
-    decays_HCC = nn.functional.pad(powers_HC, (C - 1, 0)).unfold(1, C, 1).flip(2)
+    # Row s of the matrix is power t - s at t: a window that moves over the powers, with zeros for negative ones.
+    decays_HCC = nn.functional.pad(powers_HC, (C - 1, 0)).unfold(1, C, 1).flip(1)
+    re, im = decays_HCC.real, decays_HCC.imag
+    pairs_HMM = torch.stack([torch.stack([re, im], -1), torch.stack([-im, re], -1)], 2).reshape(H, 2 * C, 2 * C)
     padded_BTH = nn.functional.pad(inputs_BTH, (0, 0, 0, N * C - T))
-    chunks_HCM = padded_BTH.reshape(B, N, C, H).permute(3, 2, 0, 1).reshape(H, C, B * N)
-    states_BNCH = (decays_HCC @ chunks_HCM).reshape(H, C, B, N).permute(2, 3, 1, 0)
+    chunks_HBC = padded_BTH.reshape(B * N, C, H).permute(2, 0, 1).contiguous()
+    states_HBC2 = (torch.view_as_real(chunks_HBC).flatten(2) @ pairs_HMM).view(H, B * N, C, 2)
+    states_BNCH = torch.view_as_complex(states_HBC2).permute(1, 2, 0).reshape(B, N, C, H)
     if N > 1:
         ends_BNH, whole_H = states_BNCH[:, :, -1], torch.exp(log_decay_H * C)
         carried_BH = torch.zeros_like(ends_BNH[:, 0])
@@ -90,7 +93,7 @@ class LRULayer(nn.Module):
         self.into, self.out_of = nn.Linear(D, 2 * H), nn.Linear(2 * H, D)
         self.widen, self.narrow = nn.Linear(D, 4 * D), nn.Linear(4 * D, D)
         self.recurrence_norm, self.forward_norm = nn.LayerNorm(D), nn.LayerNorm(D)
-        self.dropout = nn.Dropout(config.dropout)
+        self.dropout = Dropout(config.dropout)
 
     @property
     def log_decay(self) -> Tensor:
@@ -119,7 +122,7 @@ class LRUModule(SequenceModule):
         super().__init__()
         self.config = config
         self.item_embeddings = nn.Embedding(n_items + 1, config.embedding_dim, padding_idx=PADDING_ITEM)
-        self.norm, self.dropout = nn.LayerNorm(config.embedding_dim), nn.Dropout(config.dropout)
+        self.norm, self.dropout = nn.LayerNorm(config.embedding_dim), Dropout(config.dropout)
         self.stack = nn.ModuleList(LRULayer(config) for _ in range(config.n_layers))
 
     @property
