@@ -7,7 +7,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from math import cos, isfinite, pi
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -119,9 +118,11 @@ def refresh(module: SequenceModule, rows: TrainingRows, settings: TrainerSetting
 def mean_loss(module: SequenceModule, rows: TrainingRows) -> float:
     """Mean full softmax loss over all targets of the rows, without dropout."""
     module.eval()
-    total = 0.0
-    for start in range(0, len(rows), ROWS_AT_ONCE):
-        inputs, targets = (torch.from_numpy(a[start : start + ROWS_AT_ONCE]) for a in (rows.inputs, rows.targets))
+    inputs_RT, targets_RT = torch.from_numpy(rows.inputs), torch.from_numpy(rows.targets)
+    lengths_R, total = _lengths(targets_RT), 0.0
+    for some in torch.split(torch.argsort(lengths_R), ROWS_AT_ONCE):
+        longest = int(lengths_R[some].max())
+        inputs, targets = inputs_RT[some, :longest], targets_RT[some, :longest]
         place = targets > 0
         loss = full_softmax_loss(module(inputs)[place], targets[place], module.item_embeddings.weight)
         total += float(loss) * int(place.sum())
@@ -137,6 +138,11 @@ def rate_at(step: int, n_steps: int) -> float:
     """
     fallen = LEAST_RATE + (1 - LEAST_RATE) * (1 + cos(pi * step / n_steps)) / 2
     return min(1.0, (step + 1) / WARMUP_STEPS) * fallen
+
+
+def _lengths(targets_RT: Tensor) -> Tensor:
+    """Up to where rows matter: their last target, as no model looks ahead. Shape: ``(R,)``."""
+    return (torch.arange(1, targets_RT.shape[1] + 1) * (targets_RT > 0)).amax(dim=1)
 
 
 def batches(lengths: Tensor, batch_size: int, random: torch.Generator) -> list[Tensor]:
@@ -173,7 +179,7 @@ class _Loop:
     ) -> None:
         self._module, self._settings, self._rate, self._report = module, settings, rate, report
         self._inputs, self._targets = torch.from_numpy(rows.inputs), torch.from_numpy(rows.targets)
-        self._lengths = (self._inputs > 0).sum(dim=1)
+        self._lengths = _lengths(self._targets)
         self._random = torch.Generator().manual_seed(settings.seed)
         self._n_items = len(module.item_embeddings.weight) - 1
         counts = torch.bincount(self._targets.flatten(), minlength=self._n_items + 1)
@@ -188,22 +194,22 @@ class _Loop:
 
     def run_epoch(self, epoch: int) -> None:
         self._module.train()
-        losses = []
-        for batch in batches(self._lengths, self._settings.batch_size, self._random):
-            losses.append(self._learn(self._inputs[batch], self._targets[batch]))
-            if not isfinite(losses[-1]):
+        total = 0.0
+        for n_done, batch in enumerate(batches(self._lengths, self._settings.batch_size, self._random), start=1):
+            longest = int(self._lengths[batch].max())
+            loss = self._learn(self._inputs[batch, :longest], self._targets[batch, :longest])
+            if not isfinite(loss):
                 raise TrainingError(
-                    f"the loss became {losses[-1]} in epoch {epoch}; lower trainer.learning_rate, now "
+                    f"the loss became {loss} in epoch {epoch}; lower trainer.learning_rate, now "
                     f"{self._settings.learning_rate}"
                 )
             self._step += 1
-            self._report(FitProgress(epoch, self._step, self._n_steps, float(np.mean(losses)), self.validation_loss))
+            total += loss
+            self._report(FitProgress(epoch, self._step, self._n_steps, total / n_done, self.validation_loss))
 
     def _learn(self, inputs_BT: Tensor, targets_BT: Tensor) -> float:
         for group in self._optimiser.param_groups:
             group["lr"] = self._rate * rate_at(self._step, self._n_steps)
-        longest = int((inputs_BT > 0).sum(dim=1).max())
-        inputs_BT, targets_BT = inputs_BT[:, :longest], targets_BT[:, :longest]
         place_BT = targets_BT > 0
         loss = self._loss(self._module(inputs_BT)[place_BT], targets_BT[place_BT])
         self._optimiser.zero_grad()

@@ -77,6 +77,22 @@ def test_long_and_short_batches_come_by_turns_and_change_from_one_epoch_to_the_n
     assert not all(one.equal(other) for one, other in zip(first, second, strict=True))
 
 
+def test_what_lies_behind_the_last_target_of_a_batch_is_not_worked_out(rows: TrainingRows) -> None:
+    """Nor is it in validation."""
+    short = TrainingRows(rows.inputs, np.where(np.arange(6) < 3, rows.targets, 0))
+    module = build_model(N_ITEMS, SETTINGS)
+    widths: set[int] = set()
+    module.register_forward_hook(lambda _, given, __: widths.add(given[0].shape[1]))
+    fit(module, short, short, SETTINGS.model_copy(update={"max_epochs": 1}), quiet)
+    assert widths == {3}
+
+
+def test_the_mean_loss_is_the_same_however_rows_are_padded(rows: TrainingRows) -> None:
+    module = build_model(N_ITEMS, SETTINGS)
+    wider = TrainingRows(*(np.pad(a, ((0, 0), (0, 4))) for a in (rows.inputs, rows.targets)))
+    assert mean_loss(module, wider) == pytest.approx(mean_loss(module, rows))
+
+
 def test_padding_keeps_the_zero_vector(rows: TrainingRows) -> None:
     module = build_model(N_ITEMS, SETTINGS)
     fit(module, rows, None, SETTINGS, quiet)
