@@ -22,8 +22,8 @@ class TrainerSettings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     model: Literal["gru", "lru", "sasrec"] = "gru"
-    """What is trained: a gated recurrent network (GRU4Rec) or linear recurrent units (LRURec). What is not set below
-    has a default of its own for each."""
+    """What is trained: a gated recurrent network (GRU4Rec), linear recurrent units (LRURec) or causal self-attention
+    (SASRec). What is not set below has a default of its own for each."""
     catalogue: CatalogueName = DEFAULT_CATALOGUE
     """The catalogue whose interactions are learned from."""
     min_events: int = Field(default=50, ge=2)
@@ -34,6 +34,7 @@ class TrainerSettings(BaseModel):
     """Share of the events, by time, that the model is measured on: the newest."""
     embedding_dim: int = Field(default=64, ge=1)
     hidden_dim: int = Field(default=128, ge=1)
+    """Of the recurrent state; in `sasrec`, of the feed-forward layers."""
     n_layers: int = Field(default=2, ge=1)
     """Of the models that stack layers: `lru`, `sasrec`."""
     n_heads: int = Field(default=2, ge=1)
