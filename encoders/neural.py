@@ -25,13 +25,13 @@ EMBEDDING_STD = 0.1
 class Dropout(nn.Module):
     """Blanks out a share of the numbers in training, as `torch.nn.Dropout`, for a quarter of its time.
 
-    Eight places share a draw of 64 bits, one byte each; so the share is a multiple of 1/256. What is left is scaled so
-    that the mean stays.
+    Eight places share a draw of 64 bits, one byte each, so the share is rounded to one of 0/256 … 255/256. What is left
+    is scaled so that the mean stays.
     """
 
     def __init__(self, share: float) -> None:
         super().__init__()
-        self._n_blank = round(256 * share)
+        self._n_blank = min(round(256 * share), 255)
         """Of the 256 values of a byte, how many blank their place."""
 
     def forward(self, x: Tensor) -> Tensor:

@@ -39,7 +39,7 @@ class SASRecConfig(BaseModel):
 
     embedding_dim: int = Field(default=64, ge=2)
     """``D``, of item vectors, query vectors, and between the layers."""
-    hidden_dim: int = Field(default=256, ge=1)
+    hidden_dim: int = Field(default=128, ge=1)
     """Width of the feed-forward layers."""
     n_layers: int = Field(default=2, ge=1)
     """``L``."""

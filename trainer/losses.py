@@ -98,8 +98,7 @@ class _SharedSoftmax(torch.autograd.Function):
         first_P: Tensor,
         n_hits_P: Tensor,
     ) -> Tensor:
-        P = len(queries_PD)
-        total = torch.zeros(())
+        P, total = len(queries_PD), queries_PD.new_zeros(())
         grad_queries_PD, grad_target_PD = torch.empty_like(queries_PD), torch.empty_like(queries_PD)
         grad_negative_ND = torch.zeros_like(negative_ND)
         for start in range(0, P, PLACES_AT_ONCE):

@@ -10,8 +10,8 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from encoders.records import DEFAULT_CATALOGUE, CatalogueName
 
 _DEFAULTS: Mapping[str, Mapping[str, Any]] = {
-    "sasrec": {"hidden_dim": 256, "dropout": 0.2, "learning_rate": 0.002, "max_epochs": 20, "patience": 2},
     "lru": {"dropout": 0.4, "learning_rate": 0.005, "max_epochs": 8, "patience": 2},
+    "sasrec": {"dropout": 0.5, "learning_rate": 0.003, "max_epochs": 16, "patience": 3},
 }
 """What other models than the first want otherwise."""
 

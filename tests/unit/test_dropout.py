@@ -31,6 +31,11 @@ def test_any_number_of_places_will_do(n: int) -> None:
     assert blanked(0.5, n).shape == (n,)
 
 
+def test_something_is_left_of_every_share() -> None:
+    out = blanked(0.9999, 100_000)
+    assert out.unique().tolist() == [0, 256]
+
+
 def test_gradients_reach_what_is_left() -> None:
     x = torch.randn(50, 3, requires_grad=True)
     out = Dropout(0.25).train()(x)
