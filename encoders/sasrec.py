@@ -168,7 +168,8 @@ class SASRecEncoder(ModuleEncoder[SASRecModule]):
     """A trained `SASRecModule` as a `SequenceEncoder`; the state is a cache.
 
     It holds the keys and values of each layer, ``(L, 2, A, M, E)`` with zeros behind the last item, how many items they
-    are of, and the query vector.
+    are of, and the query vector. A window that grows is stepped up to `max_len` items; one that then restarts from its
+    newest is encoded anew, and a longer one is refused with a ValueError.
     """
 
     kind: ClassVar[str] = "sasrec"
