@@ -29,7 +29,7 @@ from encoders.protocols import FloatArray, IntArray
 from encoders.vocabulary import PADDING_ITEM
 
 SLOWEST_TURN = 1_000
-"""Items after which the slowest pair of a head has turned by one radian."""
+"""Nearly so many items it takes the slowest pair of a head to turn by one radian; the fastest takes one."""
 
 
 class SASRecConfig(BaseModel):
