@@ -12,7 +12,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup check test soak demo bench clean
+.PHONY: help setup check test soak memory demo bench clean
 
 help: ## Print this list.
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 16
@@ -40,6 +40,9 @@ test: $(STAMP) ## All tests: the pure ones first, then those on real servers.
 
 soak: $(STAMP) ## One hundred kills under load, in about ten minutes; then everything is compared.
 	$(BIN)/python -m tests.soak $(ARGS)
+
+memory: $(STAMP) ## What training on ten million interactions takes; writes an archive of 0.5 GB into the temporary folder first.
+	$(BIN)/python -m tests.archive_memory $(ARGS)
 
 demo: $(STAMP) ## MovieLens through the whole pipeline, in about three minutes.
 	$(BIN)/streamrec demo $(ARGS)

@@ -124,6 +124,8 @@ class EmbeddedStack:
         ]
         if self._redis_password:
             lines.append(f"password = {json.dumps(self._redis_password)}")
+        # An archive is of one cluster, and this broker is another one at each start.
+        lines += ["", "[trainer]", 'archive = "off"']
         return "\n".join(lines) + "\n"
 
     def _start_broker(self) -> tuple[subprocess.Popen[bytes], int]:

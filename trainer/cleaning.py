@@ -1,4 +1,4 @@
-"""From the records of a topic to interactions worth training on; what is dropped is counted by reason.
+"""From the rows of a topic to interactions worth training on; what is dropped is counted by reason.
 
 A worker counts an event once that was sent twice, and forwards a record outside its user's partition to
 the end of the right one. So here each (user, event id) counts once, and a record in the right place
@@ -7,22 +7,25 @@ counts before its copy elsewhere, which is used only where none was forwarded.
 
 from __future__ import annotations
 
-from array import array
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import timedelta
+from typing import NamedTuple
 
 import numpy as np
-from kafka.partitioner.default import murmur2
-from pydantic import ValidationError
 
+from encoders.compiled import compiled
 from encoders.events import EVENT_TRAITS
-from encoders.records import DEFAULT_CATALOGUE, SCHEMA_VERSION, Interaction
+from encoders.protocols import IntArray
+from encoders.records import DEFAULT_CATALOGUE
 from encoders.window import WindowRule
-from trainer.interactions import Interactions
+from trainer.ids import Codes, Hashes
+from trainer.interactions import AnyIntArray, BoolArray, Interactions, position_type
+from trainer.rows import Columns, RowMaker, Rows
 
-Headers = Iterable[tuple[str, bytes | None]]
+_RECORDS_AT_ONCE = 5_000
+_N_TYPE_CODES = 256
 
 
 @dataclass(frozen=True)
@@ -34,80 +37,157 @@ class CleaningRules:
     max_future: timedelta = timedelta(hours=24)
     max_record_bytes: int = 262_144
 
+    def latest_ms(self, now_ms: int) -> int:
+        """The latest event time that is not wrong."""
+        return now_ms + int(self.max_future.total_seconds() * 1000)
+
+
+def clean(rows: Rows, rules: CleaningRules, now_ms: int) -> tuple[Interactions, Counter[str]]:
+    """The rows that are usable, those outside their user's partition last.
+
+    Args:
+        rows: In the order in which the records were read.
+        rules: What is usable.
+        now_ms: The clock, milliseconds since 1970; event times further ahead than the rules allow are wrong.
+
+    Returns:
+        The interactions, and how many rows were dropped by reason.
+    """
+    columns = rows.columns
+    usable, dropped = _usable(rows, rules, now_ms)
+    order = np.concatenate([np.flatnonzero(usable & ~columns.misplaced), np.flatnonzero(usable & columns.misplaced)])
+    first = _first_of_each(columns.users, columns.event_ids, order)
+    kept = order[first]
+    if len(kept) < len(order):
+        dropped["repeated"] = len(order) - len(kept)
+    del usable, order, first  # as long as the columns below, which there should be room for
+    user_codes, users = _renumbered(columns.users, kept, len(rows.users))
+    item_codes, items = _renumbered(columns.items, kept, len(rows.items))
+    interactions = Interactions(
+        rows.users.take(users),
+        rows.items.take(items),
+        user_codes,
+        item_codes,
+        columns.times_ms[kept],
+        columns.types[kept],
+        columns.partitions[kept],
+        columns.offsets[kept],
+    )
+    return interactions, dropped
+
+
+class Record(NamedTuple):
+    """A record as Kafka holds it."""
+
+    value: bytes | None
+    headers: Iterable[tuple[str, bytes | None]]
+    partition: int
+    offset: int
+
 
 class Cleaner:
-    """Takes records one by one and keeps what is usable.
+    """Takes records one by one and keeps what is usable, in memory.
 
     Records of one partition come in the order of their offsets; partitions may be mixed.
 
     Args:
         rules: What is usable.
         n_partitions: How many partitions the topic has.
-        now_ms: The clock, milliseconds since 1970; event times further ahead than the rules allow are wrong.
+        now_ms: The clock, see `clean`.
     """
 
     def __init__(self, rules: CleaningRules, n_partitions: int, now_ms: int) -> None:
-        self._rules = rules
-        self._n_partitions = n_partitions
-        self._latest_ms = now_ms + int(rules.max_future.total_seconds() * 1000)
-        self._users: dict[str, int] = {}
-        self._items: dict[str, int] = {}
-        self._columns = [array("q") for _ in range(6)]
-        self._event_ids: set[tuple[int, str]] = set()
-        self._misplaced: list[tuple[Interaction, int, int]] = []
+        self._rules, self._now_ms = rules, now_ms
+        self._maker = RowMaker(n_partitions, rules.max_record_bytes)
+        self._parts: list[Columns] = []
+        self._waiting: list[Record] = []
         self.n_records = 0
         self.dropped: Counter[str] = Counter()
-        """How many records were dropped, by reason."""
+        """How many records were dropped, by reason; known once `finish` was called."""
 
-    def add(self, value: bytes | None, headers: Headers, partition: int, offset: int) -> None:
-        """Look at one record as Kafka holds it."""
+    def add(
+        self, value: bytes | None, headers: Iterable[tuple[str, bytes | None]], partition: int, offset: int
+    ) -> None:
+        """Take one record as Kafka holds it."""
         self.n_records += 1
-        found = self._decode(value, headers)
-        if isinstance(found, str):
-            self.dropped[found] += 1
-        elif (murmur2(found.user_id.encode()) & 0x7FFFFFFF) % self._n_partitions != partition:
-            self._misplaced.append((found, partition, offset))
-        else:
-            self._keep(found, partition, offset)
+        self._waiting.append(Record(value, headers, partition, offset))
+        if len(self._waiting) == _RECORDS_AT_ONCE:
+            self._read()
 
     def finish(self) -> Interactions:
         """What is left, once every record was added."""
-        for interaction, partition, offset in self._misplaced:
-            self._keep(interaction, partition, offset)
-        self._misplaced.clear()
-        columns = (np.array(column, dtype=np.int64) for column in self._columns)
-        return Interactions(list(self._users), list(self._items), *columns)
+        self._read()
+        maker = self._maker
+        rows = Rows(Columns.joined(self._parts), maker.users.ids, maker.items.ids, maker.catalogues.ids)
+        interactions, unused = clean(rows, self._rules, self._now_ms)
+        self.dropped = maker.dead + unused
+        return interactions
 
-    def _decode(self, value: bytes | None, headers: Headers) -> Interaction | str:
-        """The interaction, or why it is not used."""
-        if not value or len(value) > self._rules.max_record_bytes:
-            return "too large" if value else "empty"
-        if any(name == "schema" and version != b"%d" % SCHEMA_VERSION for name, version in headers):
-            return "of another schema"
-        try:
-            interaction = Interaction.model_validate_json(value)
-        except ValidationError:
-            return "invalid"
-        if interaction.timestamp_ms > self._latest_ms:
-            return "in the future"
-        if interaction.catalogue != self._rules.catalogue:
-            return "of another catalogue"
-        if interaction.item_id is None:
-            return "without an item"
-        if interaction.event_type not in self._rules.window_rule.event_types:
-            return "of a type that the model does not read"
-        return interaction
+    def _read(self) -> None:
+        self._parts.append(self._maker.columns(self._waiting))
+        self._waiting.clear()
 
-    def _keep(self, interaction: Interaction, partition: int, offset: int) -> None:
-        user = self._users.setdefault(interaction.user_id, len(self._users))
-        identity = user, interaction.event_id
-        if identity in self._event_ids:
-            self.dropped["repeated"] += 1
-            return
-        self._event_ids.add(identity)
-        assert interaction.item_id is not None  # `_decode` saw to it
-        item = self._items.setdefault(interaction.item_id, len(self._items))
-        type_code = EVENT_TRAITS[interaction.event_type].code
-        row = user, item, interaction.timestamp_ms, type_code, partition, offset
-        for column, number in zip(self._columns, row, strict=True):
-            column.append(number)
+
+def _usable(rows: Rows, rules: CleaningRules, now_ms: int) -> tuple[BoolArray, Counter[str]]:
+    """Which rows are usable but for repeats, and the others by the first reason that they are not."""
+    columns, allowed = rows.columns, np.zeros(_N_TYPE_CODES, dtype=bool)
+    allowed[[EVENT_TRAITS[kind].code for kind in rules.window_rule.event_types]] = True
+    catalogue = next((code for code, name in enumerate(rows.catalogues) if name == rules.catalogue), -1)
+    verdicts = (
+        ("in the future", lambda: columns.times_ms > rules.latest_ms(now_ms)),
+        ("of another catalogue", lambda: columns.catalogues != catalogue),
+        ("without an item", lambda: columns.items < 0),
+        ("of a type that the model does not read", lambda: ~allowed[columns.types]),
+    )
+    usable, dropped = np.ones(len(rows), dtype=bool), Counter[str]()
+    for reason, is_so in verdicts:
+        found = usable & is_so()
+        if found.any():
+            dropped[reason] = int(found.sum())
+            usable &= ~found
+    return usable, dropped
+
+
+def _first_of_each(users: Codes, event_ids: Hashes, order: IntArray) -> BoolArray:
+    """For each row in the order, whether none before it has its user and event id."""
+    first = np.zeros(len(order), dtype=bool)
+    slots = np.full(1 << max(4, (2 * len(order) - 1).bit_length()), -1, dtype=position_type(len(users)))
+    _mark_firsts(users, event_ids, order, slots, first)
+    return first
+
+
+@compiled
+def _mark_firsts(users: Codes, event_ids: Hashes, order: IntArray, slots: AnyIntArray, first: BoolArray) -> None:
+    """A slot holds a row, -1 if it is free."""
+    for i in range(len(order)):
+        row = order[i]
+        value = (event_ids[row] ^ (np.uint64(users[row]) << np.uint64(32))) * np.uint64(0xFF51AFD7ED558CCD)
+        slot = np.int64((value ^ (value >> np.uint64(33))) & np.uint64(len(slots) - 1))
+        while slots[slot] >= 0:
+            other = slots[slot]
+            if event_ids[other] == event_ids[row] and users[other] == users[row]:
+                break
+            slot = (slot + 1) & (len(slots) - 1)
+        if slots[slot] < 0:
+            slots[slot] = row
+            first[i] = True
+
+
+def _renumbered(codes: Codes, kept: IntArray, n_codes: int) -> tuple[IntArray, Codes]:
+    """Codes 0, 1, … by first appearance among the kept rows, and the old code of each."""
+    new, old = np.empty(len(kept), dtype=np.int64), np.empty(n_codes, dtype=np.int32)
+    n = _renumber(codes, kept, np.full(n_codes, -1, dtype=np.int32), new, old)
+    return new, old[:n].copy()
+
+
+@compiled
+def _renumber(codes: Codes, kept: IntArray, new_of_old: Codes, new: IntArray, old: Codes) -> int:
+    n = 0
+    for i in range(len(kept)):
+        code = codes[kept[i]]
+        if new_of_old[code] < 0:
+            new_of_old[code] = n
+            old[n] = code
+            n += 1
+        new[i] = new_of_old[code]
+    return n

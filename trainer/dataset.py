@@ -9,9 +9,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from encoders.compiled import compiled
 from encoders.protocols import IntArray
-from encoders.window import Entry, Step, Window, WindowRule, extend
-from trainer.interactions import BoolArray, Interactions
+from encoders.window import WindowRule, entries_dropped
+from trainer.interactions import AnyIntArray, BoolArray, Interactions, position_type
+
+_N_TYPE_CODES = 256
+_NO_ROWS = np.zeros((0, 0), dtype=np.int32)
 
 
 @dataclass(frozen=True)
@@ -21,16 +25,16 @@ class Timelines:
     ``entered[starts[i]:ends[i]]`` are the events in the window after event ``i``, oldest first.
     """
 
-    entered: IntArray
+    entered: AnyIntArray
     """Positions of the events that entered a window, user by user. Shape: ``(W,)``."""
-    starts: IntArray
+    starts: AnyIntArray
     """Shape: ``(E,)``."""
-    ends: IntArray
+    ends: AnyIntArray
     """Shape: ``(E,)``."""
-    previous: IntArray
+    previous: AnyIntArray
     """Position of the same user's event before, -1 for the first one. Shape: ``(E,)``."""
 
-    def windows(self, events: IntArray, numbers: IntArray, max_len: int) -> IntArray:
+    def windows(self, events: AnyIntArray, numbers: IntArray, max_len: int) -> IntArray:
         """The windows after the given events, as an encoder reads them.
 
         Args:
@@ -48,7 +52,7 @@ class Timelines:
 
 
 def cut_windows(events: Interactions, rule: WindowRule) -> Timelines:
-    """Let every event into its user's window, by the worker's own `extend`.
+    """Let every event into its user's window, as the worker's own `extend` does.
 
     Example:
         >>> columns = [0, 0, 0], [0, 1, 0], [1, 2, 3], [2, 2, 2], [0, 0, 0], [0, 1, 2]
@@ -57,23 +61,8 @@ def cut_windows(events: Interactions, rule: WindowRule) -> Timelines:
         array([[5, 6],
                [6, 5]])
     """
-    by_user = np.argsort(events.user_codes, kind="stable")
-    starts, ends = np.zeros((2, len(events)), dtype=np.int64)
-    entered: list[int] = []
-    window, user, start = Window(), -1, 0
-    columns = (events.user_codes, events.item_codes, events.times_ms // 1000, events.type_codes)
-    for position, owner, *entry in zip(by_user.tolist(), *(c[by_user].tolist() for c in columns), strict=True):
-        if owner != user:
-            window, user, start = Window(), owner, len(entered)
-        step, dropped = extend(window, Entry(*entry), rule)
-        if step is not Step.IGNORED:
-            entered.append(position)
-            start += len(dropped)
-        starts[position], ends[position] = start, len(entered)
-    previous = np.full(len(events), -1, dtype=np.int64)
-    same_user = np.diff(events.user_codes[by_user]) == 0
-    previous[by_user[1:][same_user]] = by_user[:-1][same_user]
-    return Timelines(np.array(entered, dtype=np.int64), starts, ends, previous)
+    ends, previous = np.empty((2, len(events)), dtype=position_type(len(events)))
+    return Timelines(*_enter(events, rule, ends, previous), ends, previous)
 
 
 @dataclass(frozen=True)
@@ -84,9 +73,9 @@ class TrainingRows:
     window took over from the one before was trained on there.
     """
 
-    inputs: IntArray
+    inputs: AnyIntArray
     """Item numbers, oldest first, padded on the right with 0. Shape: ``(R, T)``."""
-    targets: IntArray
+    targets: AnyIntArray
     """Item numbers, 0 where there is no target. Shape: ``(R, T)``."""
 
     def __len__(self) -> int:
@@ -101,6 +90,8 @@ class TrainingRows:
 def training_rows(events: Interactions, rule: WindowRule, numbers: IntArray, is_target: BoolArray) -> TrainingRows:
     """Rows in which each entered event stands once as a target, after exactly the window it was served with.
 
+    They are of four bytes a place, and nothing else of their size is held while they are made.
+
     Args:
         events: The log.
         rule: Which events enter a window and how it is bounded.
@@ -111,26 +102,149 @@ def training_rows(events: Interactions, rule: WindowRule, numbers: IntArray, is_
     Shape:
         - numbers, is_target: ``(E,)``
     """
-    timelines = cut_windows(events, rule)
-    entered, T = timelines.entered, rule.max_len
-    row_starts, first, n_own = np.unique(timelines.starts[entered], return_index=True, return_counts=True)
-    places = row_starts[:, None] + np.arange(T)
-    own_RT = (places >= first[:, None]) & (places < (first + n_own)[:, None])
-    inputs = np.where(places < (first + n_own)[:, None], _take(numbers[entered], places), 0)
-    following, user = _take(entered, places + 1), events.user_codes
-    is_next = (places + 1 < len(entered)) & (user[following] == user[_take(entered, places)])
-    targets = np.where(own_RT & is_next & is_target[following], numbers[following], 0)
-    return _without_unknown(inputs, targets)
+    columns = *_enter(events, rule), events.user_codes, numbers, is_target
+    inputs, targets = np.zeros((2, _fill_rows(*columns, _NO_ROWS, _NO_ROWS), rule.max_len), dtype=np.int32)
+    _fill_rows(*columns, inputs, targets)
+    return TrainingRows(inputs, targets)
 
 
-def _without_unknown(inputs: IntArray, targets: IntArray) -> TrainingRows:
-    """Close the holes that unknown items leave; rows without a target go."""
-    targets = np.where(inputs == 0, 0, targets)
-    order = np.argsort(inputs == 0, axis=1, kind="stable")
-    keep = targets.any(axis=1)
-    return TrainingRows(*(np.take_along_axis(a, order, axis=1)[keep] for a in (inputs, targets)))
+def has_rows(events: Interactions, rule: WindowRule) -> bool:
+    """Whether `training_rows` has any where all items are known and all events may be targets."""
+    columns = *_enter(events, rule), events.user_codes, events.item_codes + 1, np.ones(len(events), dtype=bool)
+    return _fill_rows(*columns, _NO_ROWS, _NO_ROWS) > 0
 
 
-def _take(values: IntArray, places: IntArray) -> IntArray:
+def _enter(
+    events: Interactions, rule: WindowRule, ends: AnyIntArray | None = None, previous: AnyIntArray | None = None
+) -> tuple[AnyIntArray, AnyIntArray]:
+    """The first two arrays of `Timelines`; the others are filled where they are given."""
+    by_user = _by_user(events.user_codes)
+    nothing = by_user[:0]
+    entered, starts = np.empty_like(by_user), np.empty_like(by_user)
+    n = _cut(
+        by_user,
+        events.user_codes,
+        events.item_codes,
+        events.times_ms,
+        events.type_codes,
+        _admitted(rule),
+        *rule.numbers,
+        entered,
+        starts,
+        nothing if ends is None else ends,
+        nothing if previous is None else previous,
+    )
+    return entered[:n], starts
+
+
+def _by_user(user_codes: IntArray) -> AnyIntArray:
+    """Positions of the events user by user, each user's in their order: a stable sort, by counting."""
+    order = np.empty(len(user_codes), dtype=position_type(len(user_codes)))
+    _sort(user_codes, np.zeros(int(user_codes.max(initial=-1)) + 2, dtype=np.int64), order)
+    return order
+
+
+def _admitted(rule: WindowRule) -> BoolArray:
+    """For each type code, whether events of it enter. Shape: ``(256,)``."""
+    admitted = np.zeros(_N_TYPE_CODES, dtype=bool)
+    admitted[list(rule.codes)] = True
+    return admitted
+
+
+@compiled
+def _sort(user_codes: IntArray, places: IntArray, order: AnyIntArray) -> None:
+    for user in user_codes:
+        places[user + 1] += 1
+    for user in range(len(places) - 1):
+        places[user + 1] += places[user]
+    for position in range(len(user_codes)):
+        user = user_codes[position]
+        order[places[user]] = position
+        places[user] += 1
+
+
+@compiled
+def _cut(
+    by_user: AnyIntArray,
+    users: IntArray,
+    items: IntArray,
+    times_ms: IntArray,
+    types: AnyIntArray,
+    admitted: BoolArray,
+    max_len: int,
+    session_gap_s: int,
+    collapses: bool,
+    entered: AnyIntArray,
+    starts: AnyIntArray,
+    ends: AnyIntArray,
+    previous: AnyIntArray,
+) -> int:
+    """Fill the arrays of `Timelines`, but for those of no length; returns how many events entered a window."""
+    n, start, last = 0, 0, -1
+    for position in by_user:
+        same_user = last >= 0 and users[last] == users[position]
+        if not same_user:
+            start = n
+        if len(previous):
+            previous[position] = last if same_user else -1
+        last = position
+        if admitted[types[position]]:
+            newest = entered[n - 1] if n > start else position  # which is not looked at in an empty window
+            is_newest, newest_s, time_s = (
+                items[newest] == items[position],
+                times_ms[newest] // 1000,
+                times_ms[position] // 1000,
+            )
+            n_dropped = entries_dropped(n - start, is_newest, newest_s, time_s, max_len, session_gap_s, collapses)
+            if n_dropped >= 0:
+                start += n_dropped
+                entered[n] = position
+                n += 1
+        starts[position] = start
+        if len(ends):
+            ends[position] = n
+    return n
+
+
+@compiled
+def _fill_rows(
+    entered: AnyIntArray,
+    starts: AnyIntArray,
+    users: IntArray,
+    numbers: IntArray,
+    is_target: BoolArray,
+    inputs: AnyIntArray,
+    targets: AnyIntArray,
+) -> int:
+    """Fill as many rows as there is room for, and return how many there are.
+
+    A row's own events are those that entered between two restarts; before them stands what its window took over.
+    """
+    n_rows, end = 0, 0
+    while end < len(entered):
+        first, row_start = end, starts[entered[end]]
+        while end < len(entered) and starts[entered[end]] == row_start:
+            end += 1
+        n_filled, has_target = 0, False
+        for place in range(row_start, end):
+            item, target = numbers[entered[place]], 0
+            if item == 0:
+                continue  # what the model does not know leaves no hole
+            if place >= first and place + 1 < len(entered):
+                following = entered[place + 1]
+                if users[following] == users[entered[place]] and is_target[following]:
+                    target = numbers[following]
+            has_target = has_target or target > 0
+            if n_rows < len(inputs):
+                inputs[n_rows, n_filled], targets[n_rows, n_filled] = item, target
+            n_filled += 1
+        if has_target:
+            n_rows += 1
+        elif n_rows < len(inputs):
+            inputs[n_rows, :n_filled] = 0  # the next row takes its place
+    return n_rows
+
+
+def _take(values: AnyIntArray, places: IntArray) -> AnyIntArray:
     """Values at places, the nearest end for places outside; zeros where there is nothing to take."""
     return np.take(values, places, mode="clip") if len(values) else np.zeros_like(places)

@@ -21,6 +21,13 @@ class ReplayError(TrainerError):
     """
 
 
+class ArchiveError(TrainerError):
+    """The archive of interactions is damaged, of another topic, in use, or cannot be written.
+
+    Operator: the message names the folder and the way out; what was committed to the archive is never changed.
+    """
+
+
 class NothingToTrainError(TrainerError):
     """There are too few events to train on.
 

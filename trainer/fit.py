@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import copy
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from math import cos, isfinite, pi
 
@@ -15,6 +14,7 @@ from encoders.neural import SequenceModule
 from encoders.window import WindowRule
 from trainer.dataset import TrainingRows
 from trainer.errors import TrainingError
+from trainer.fit_state import FitState
 from trainer.losses import bpr_loss, full_softmax_loss, gbce_loss, sampled_softmax_loss
 from trainer.negatives import NegativeSampler
 from trainer.settings import TrainerSettings
@@ -70,6 +70,7 @@ def fit(
     validation: TrainingRows | None,
     settings: TrainerSettings,
     report: Report,
+    state: FitState | None = None,
 ) -> int:
     """Train with early stopping; the module ends with the weights of its best epoch.
 
@@ -79,6 +80,7 @@ def fit(
         validation: What decides which epoch is best; without it, it is the last.
         settings: Rates, sizes, patience and the seed.
         report: Called after each step.
+        state: Where the fit is; without it, at its beginning.
 
     Returns:
         The best epoch, counted from 1.
@@ -86,31 +88,36 @@ def fit(
     Raises:
         TrainingError: If the loss stops being a number.
     """
-    loop = _Loop(module, rows, settings, settings.learning_rate, settings.max_epochs, report)
-    best_epoch, best_loss, best_weights = settings.max_epochs, float("inf"), None
-    for epoch in range(1, settings.max_epochs + 1):
+    state = state or FitState()
+    loop = _Loop(module, rows, settings, settings.learning_rate, settings.max_epochs, report, state)
+    for epoch in range(state.epoch, settings.max_epochs + 1):
         loop.run_epoch(epoch)
         if validation is None or not len(validation):
             continue
-        loop.validation_loss = mean_loss(module, validation)
-        if loop.validation_loss < best_loss:
-            best_epoch, best_loss, best_weights = epoch, loop.validation_loss, copy.deepcopy(module.state_dict())
-        elif epoch - best_epoch >= settings.patience:
+        state.validated(mean_loss(module, validation))
+        if state.best_epoch and epoch - state.best_epoch >= settings.patience:
             break
-    if best_weights is not None:
-        module.load_state_dict(best_weights)
-    return best_epoch
+    if state.best_weights:
+        module.load_state_dict(state.best_weights)
+    return state.best_epoch or settings.max_epochs
 
 
-def refresh(module: SequenceModule, rows: TrainingRows, settings: TrainerSettings, report: Report) -> None:
+def refresh(
+    module: SequenceModule,
+    rows: TrainingRows,
+    settings: TrainerSettings,
+    report: Report,
+    state: FitState | None = None,
+) -> None:
     """Let a fitted model learn all events, in few passes at a lower rate.
 
     Raises:
         TrainingError: If the loss stops being a number.
     """
     rate = settings.learning_rate * settings.refresh_rate
-    loop = _Loop(module, rows, settings, rate, settings.refresh_epochs, report)
-    for epoch in range(1, settings.refresh_epochs + 1):
+    state = state or FitState()
+    loop = _Loop(module, rows, settings, rate, settings.refresh_epochs, report, state)
+    for epoch in range(state.epoch, settings.refresh_epochs + 1):
         loop.run_epoch(epoch)
 
 
@@ -122,7 +129,7 @@ def mean_loss(module: SequenceModule, rows: TrainingRows) -> float:
     lengths_R, total = _lengths(targets_RT), 0.0
     for some in torch.split(torch.argsort(lengths_R), ROWS_AT_ONCE):
         longest = int(lengths_R[some].max())
-        inputs, targets = inputs_RT[some, :longest], targets_RT[some, :longest]
+        inputs, targets = inputs_RT[some, :longest].long(), targets_RT[some, :longest].long()
         place = targets > 0
         loss = full_softmax_loss(module(inputs)[place], targets[place], module.item_embeddings.weight)
         total += float(loss) * int(place.sum())
@@ -142,7 +149,8 @@ def rate_at(step: int, n_steps: int) -> float:
 
 def _lengths(targets_RT: Tensor) -> Tensor:
     """Up to where rows matter: their last target, as no model looks ahead. Shape: ``(R,)``."""
-    return (torch.arange(1, targets_RT.shape[1] + 1) * (targets_RT > 0)).amax(dim=1)
+    places_T = torch.arange(1, targets_RT.shape[1] + 1, dtype=torch.int32)
+    return (places_T * (targets_RT > 0)).amax(dim=1)
 
 
 def batches(lengths: Tensor, batch_size: int, random: torch.Generator) -> list[Tensor]:
@@ -176,6 +184,7 @@ class _Loop:
         rate: float,
         n_epochs: int,
         report: Report,
+        state: FitState,
     ) -> None:
         self._module, self._settings, self._rate, self._report = module, settings, rate, report
         self._inputs, self._targets = torch.from_numpy(rows.inputs), torch.from_numpy(rows.targets)
@@ -188,28 +197,31 @@ class _Loop:
         self._optimiser = torch.optim.AdamW(
             module.parameters(), lr=rate, weight_decay=settings.weight_decay, fused=True
         )
-        self._step = 0
         self._n_steps = n_epochs * -(-len(rows) // settings.batch_size)
-        self.validation_loss: float | None = None
+        self._state = state
+        state.bind(module, self._optimiser, self._random)
 
     def run_epoch(self, epoch: int) -> None:
         self._module.train()
-        total = 0.0
-        for n_done, batch in enumerate(batches(self._lengths, self._settings.batch_size, self._random), start=1):
+        state = self._state
+        for batch in state.left(epoch, self._batches):
             longest = int(self._lengths[batch].max())
-            loss = self._learn(self._inputs[batch, :longest], self._targets[batch, :longest])
+            loss = self._learn(self._inputs[batch, :longest].long(), self._targets[batch, :longest].long())
             if not isfinite(loss):
                 raise TrainingError(
                     f"the loss became {loss} in epoch {epoch}; lower trainer.learning_rate, now "
                     f"{self._settings.learning_rate}"
                 )
-            self._step += 1
-            total += loss
-            self._report(FitProgress(epoch, self._step, self._n_steps, total / n_done, self.validation_loss))
+            state.learned(loss)
+            mean = state.loss_sum / state.n_done
+            self._report(FitProgress(epoch, state.step, self._n_steps, mean, state.validation_loss))
+
+    def _batches(self) -> Sequence[Tensor]:
+        return batches(self._lengths, self._settings.batch_size, self._random)
 
     def _learn(self, inputs_BT: Tensor, targets_BT: Tensor) -> float:
         for group in self._optimiser.param_groups:
-            group["lr"] = self._rate * rate_at(self._step, self._n_steps)
+            group["lr"] = self._rate * rate_at(self._state.step, self._n_steps)
         place_BT = targets_BT > 0
         loss = self._loss(self._module(inputs_BT)[place_BT], targets_BT[place_BT])
         self._optimiser.zero_grad()

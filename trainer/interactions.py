@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -12,6 +13,13 @@ from encoders.events import EVENT_BY_CODE, EVENT_TRAITS
 from encoders.protocols import IntArray
 
 BoolArray = npt.NDArray[np.bool_]
+AnyIntArray = npt.NDArray[np.integer[Any]]
+"""Integers as narrow as they may be, where there are many of them."""
+
+
+def position_type(n: int) -> np.dtype[Any]:
+    """The narrowest of the types that positions in an array of ``n`` elements are kept in."""
+    return np.dtype(np.int32 if n < 2**31 else np.int64)
 
 
 @dataclass(frozen=True)
@@ -24,13 +32,13 @@ class Interactions:
         - all but the ids: ``(n_events,)``
     """
 
-    user_ids: list[str]
-    item_ids: list[str]
+    user_ids: Sequence[str]
+    item_ids: Sequence[str]
     user_codes: IntArray
     item_codes: IntArray
     times_ms: IntArray
-    type_codes: IntArray
-    partitions: IntArray
+    type_codes: AnyIntArray
+    partitions: AnyIntArray
     """Where each event stands in the topic."""
     offsets: IntArray
 

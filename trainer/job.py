@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import numpy as np
 import torch
@@ -20,12 +21,13 @@ from encoders.vocabulary import Vocabulary
 from encoders.window import WindowRule
 from index.build import BuiltIndex, build_index
 from index.settings import IndexSettings
+from trainer.checkpoint import Checkpoint
 from trainer.cleaning import CleaningRules
-from trainer.dataset import cut_windows, training_rows
+from trainer.dataset import cut_windows, has_rows, training_rows
 from trainer.errors import NothingToTrainError
 from trainer.fit import FitProgress, build_model, fit, refresh
 from trainer.interactions import BoolArray, Interactions
-from trainer.log import Log, read_log
+from trainer.log import Log, bring_up_to_date, log_as_of, read_log
 from trainer.measure import measure, popularity
 from trainer.publish import announce
 from trainer.replay import KafkaSource
@@ -33,6 +35,8 @@ from trainer.report import Report
 from trainer.settings import TrainerSettings
 from trainer.split import Split, split_by_time
 
+CHECKPOINTS = "checkpoints"
+"""Folder in the archive for the checkpoints of runs, one file a model."""
 RECALL_QUERIES = 1_000
 """Windows that the index is tuned with and its recall measured."""
 
@@ -48,11 +52,23 @@ class TrainingPlan:
     rules: CleaningRules
     popularity_half_life: timedelta
     index: IndexSettings = field(default_factory=IndexSettings)
+    archive: Path | None = None
+    """Where what was read before lies, and checkpoints; without one, the whole topic is read and nothing is kept."""
 
     @property
     def window_rule(self) -> WindowRule:
         """The rule that windows are cut by."""
         return self.rules.window_rule
+
+    def decisive(self) -> dict[str, Any]:
+        """Whatever decides weights and figures beside the interactions, for JSON."""
+        return {
+            "settings": self.settings.model_dump(mode="json", exclude={"archive", "checkpoint_minutes"}),
+            "window_rule": self.window_rule.model_dump(mode="json"),
+            "catalogue": self.rules.catalogue,
+            "max_future_s": self.rules.max_future.total_seconds(),
+            "half_life_s": self.popularity_half_life.total_seconds(),
+        }
 
 
 @dataclass(frozen=True)
@@ -86,12 +102,12 @@ class TrainingResult:
 
 
 def train(plan: TrainingPlan, report: Report) -> TrainingResult:
-    """Replay, clean, split, fit, measure, let the model see the rest, write the bundle, announce it.
+    """Read, clean, split, fit, measure, let the model see the rest, write the bundle, announce it.
 
     The figures are those of a model that has seen nothing of the test part and fitted nothing but its
     number of epochs to the validation part. The published model is the same one after `refresh_epochs`
     more over all events, so it knows the newest items and should be no worse; a second fit from scratch
-    would double the time.
+    would double the time. With an archive, a run that was killed is taken up where its last checkpoint is.
 
     Raises:
         TrainerError: If there is nothing to train on, or a step fails; nothing is announced then.
@@ -100,25 +116,32 @@ def train(plan: TrainingPlan, report: Report) -> TrainingResult:
     torch.set_num_threads(plan.settings.threads)
     insist_on_writable(plan.bundles)  # before the work, not after it
     clock = _Clock()
-    log = read_log(plan.source, plan.rules, report)
+    with _begin(plan, report) as run:
+        return _train(plan, _read(plan, run, report), run, clock, report)
+
+
+def _train(plan: TrainingPlan, log: Log, run: Checkpoint, clock: _Clock, report: Report) -> TrainingResult:
     _insist_on_enough(log, plan)
     events = log.events
-    everything = training_rows(events, plan.window_rule, _numbers(events), np.ones(len(events), dtype=bool))
-    if not len(everything):
+    if not has_rows(events, plan.window_rule):
         raise NothingToTrainError(
             f"nothing to train on: no user in topic {plan.source.interactions!r} has events of two items one after "
             "the other, so what follows what cannot be learned"
         )
     clock.lap("replay")
     split = split_by_time(events, plan.settings.validation_fraction, plan.settings.test_fraction)
-    module = build_model(len(events.item_ids), plan.settings)
-    best_epoch = _fit(module, plan, events, split, report)
-    clock.lap("fit")
-    encoder, half_life = ENCODERS[plan.settings.model](module), plan.popularity_half_life
-    figures = measure(encoder, encoder.item_vectors, events, split, plan.window_rule, half_life, report)
-    clock.lap("evaluate")
+    module = build_model(len(events.item_ids), plan.settings, plan.window_rule.max_len)
+    if "figures" not in run.results:
+        run.results["best_epoch"] = _fit(module, plan, events, split, report, run)
+        clock.lap("fit")
+        encoder, half_life = ENCODERS[plan.settings.model](module), plan.popularity_half_life
+        figures = measure(encoder, encoder.item_vectors, events, split, plan.window_rule, half_life, report)
+        run.results["figures"] = figures
+        clock.lap("evaluate")
+    best_epoch, figures = run.results["best_epoch"], run.results["figures"]
     report.say("Learning the newest events as well")
-    refresh(module, everything, plan.settings, _bar(report, "all events"))
+    everything = training_rows(events, plan.window_rule, _numbers(events), np.ones(len(events), dtype=bool))
+    refresh(module, everything, plan.settings, _bar(report, "all events"), run.part("refresh"))
     encoder = ENCODERS[plan.settings.model](module)  # anew: one may hold what it worked out of the weights
     clock.lap("refresh")
     built = _index(encoder, plan, events, split)
@@ -127,8 +150,26 @@ def train(plan: TrainingPlan, report: Report) -> TrainingResult:
     draft = _draft(encoder, built, plan, log, figures)
     reference = write_bundle(plan.bundles, draft, created_at_ms=int(time.time() * 1000))
     update = announce(plan.source, plan.model, reference, figures)
+    run.clear()
     clock.lap("publish")
     return TrainingResult(update, log, figures, best_epoch, draft.index, clock.laps)
+
+
+def _begin(plan: TrainingPlan, report: Report) -> Checkpoint:
+    """A run on what there is now; entered, it may be one that was interrupted."""
+    every_s, archive = 60 * plan.settings.checkpoint_minutes, plan.archive
+    if archive is None:
+        return Checkpoint(None, {}, None, every_s, report.say)
+    snapshot = bring_up_to_date(archive, plan.source, plan.rules, report)
+    path = archive / CHECKPOINTS / f"{quote(plan.model, safe='')}.safetensors"
+    return Checkpoint(path, plan.decisive(), snapshot, every_s, report.say)
+
+
+def _read(plan: TrainingPlan, run: Checkpoint, report: Report) -> Log:
+    """The interactions that a run trains on."""
+    if plan.archive is None or run.snapshot is None:
+        return read_log(plan.source, plan.rules, report)
+    return log_as_of(plan.archive, run.snapshot, plan.rules, report)
 
 
 def _insist_on_enough(log: Log, plan: TrainingPlan) -> None:
@@ -151,15 +192,25 @@ def _numbers(events: Interactions) -> IntArray:
     return events.item_codes + 1
 
 
-def _fit(module: SequenceModule, plan: TrainingPlan, events: Interactions, split: Split, report: Report) -> int:
+def _fit(
+    module: SequenceModule,
+    plan: TrainingPlan,
+    events: Interactions,
+    split: Split,
+    report: Report,
+    run: Checkpoint,
+) -> int:
     """Fit on the train part; returns the best epoch, 0 where there was nothing to fit before the refresh."""
     known = split.train | split.validation
-    rows = training_rows(events.where(split.train), plan.window_rule, _numbers(events)[split.train], _all(split.train))
     validation = training_rows(events.where(known), plan.window_rule, _numbers(events)[known], split.validation[known])
+    rows = training_rows(events.where(split.train), plan.window_rule, _numbers(events)[split.train], _all(split.train))
     if not len(rows):
         return 0
     report.say(f"Training on the oldest {split.train.mean():.0%} of the events, {rows.n_targets:,} next items")
-    return fit(module, rows, validation, plan.settings, _bar(report, "training"))
+    state = run.part("fit")
+    best_epoch = fit(module, rows, validation, plan.settings, _bar(report, "training"), state)
+    run.keep(state)  # what comes next may take longer than the time between two checkpoints
+    return best_epoch
 
 
 def _index(encoder: ModuleEncoder[Any], plan: TrainingPlan, events: Interactions, split: Split) -> BuiltIndex:

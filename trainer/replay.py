@@ -1,4 +1,4 @@
-"""Reads a topic from its oldest record to the end that it had at the start."""
+"""Reads a topic, from its oldest record or where an earlier reading ended, to the end that it had at the start."""
 
 from __future__ import annotations
 
@@ -7,8 +7,10 @@ from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from typing import Any
+from uuid import UUID
 
 from kafka import KafkaConsumer, TopicPartition
+from kafka.admin import KafkaAdminClient
 from kafka.consumer.fetcher import ConsumerRecord
 from kafka.errors import KafkaError
 
@@ -38,6 +40,16 @@ class KafkaSource:
         return ",".join(self.client_config["bootstrap_servers"])
 
 
+@dataclass(frozen=True)
+class TopicIdentity:
+    """Which topic it is: a topic made anew, or of a cluster made anew, is another one."""
+
+    cluster_id: str
+    name: str
+    topic_id: str
+    """Empty where the broker is too old to have one."""
+
+
 class TopicReader:
     """Every committed record that a topic holds, once, each partition in the order of offsets.
 
@@ -52,8 +64,21 @@ class TopicReader:
         consumer.assign(partitions)
         self._begins: dict[TopicPartition, int] = consumer.beginning_offsets(partitions)
         self._ends: dict[TopicPartition, int] = consumer.end_offsets(partitions)
+        self._goals = dict(self._ends)
+        self._starts = dict(self._begins)
         for tp, offset in self._begins.items():
             consumer.seek(tp, offset)
+
+    def go_on_from(self, next_offsets: Mapping[int, int]) -> None:
+        """Begin where an earlier reading ended instead of with the oldest record.
+
+        Records before it may still be read where the broker names too low an end.
+        """
+        for tp, end in self._ends.items():
+            next_offset = next_offsets.get(tp.partition, 0)
+            self._starts[tp] = max(self._begins[tp], min(next_offset, end))
+            self._goals[tp] = max(end, next_offset)
+            self._consumer.seek(tp, self._starts[tp])
 
     @property
     def n_partitions(self) -> int:
@@ -63,7 +88,7 @@ class TopicReader:
     @property
     def n_expected(self) -> int:
         """About how many records there are; aborted and compacted ones count too."""
-        return sum(self._ends.values()) - sum(self._begins.values())
+        return sum(self._ends.values()) - sum(self._starts.values())
 
     @property
     def begins(self) -> dict[int, int]:
@@ -75,10 +100,15 @@ class TopicReader:
         return {tp.partition: self._consumer.position(tp) for tp in self._partitions}
 
     def __iter__(self) -> Iterator[ConsumerRecord]:
+        for records in self.polls():
+            yield from records
+
+    def polls(self) -> Iterator[list[ConsumerRecord]]:
+        """The same, some thousand records at once; `positions` is what was read by then."""
         # A broker may name too low an end (Tansu: where the last batch begins). So what a partition's first fetch
         # says of its end counts too, if the records up to there do come; those of an open transaction do not.
         consumer = self._consumer
-        goals = {tp: end for tp, end in self._ends.items() if end > self._begins[tp]}
+        goals = {tp: goal for tp, goal in self._goals.items() if goal > self._starts[tp]}
         unfetched = set(goals)
         moved_s = time.monotonic()
         while behind := [tp for tp, goal in goals.items() if consumer.position(tp) < goal]:
@@ -96,8 +126,24 @@ class TopicReader:
             for tp in found.keys() & unfetched:
                 unfetched.remove(tp)
                 goals[tp] = max(goals[tp], consumer.highwater(tp) or 0)
-            for records in found.values():
-                yield from records
+            if found:
+                yield [record for records in found.values() for record in records]
+
+
+def identify(source: KafkaSource, topic: str) -> TopicIdentity:
+    """Which topic it is that has a name; it must exist.
+
+    Raises:
+        ReplayError: If the brokers do not answer.
+    """
+    try:
+        with closing(KafkaAdminClient(**source.client_config, bootstrap_timeout_ms=CONNECT_TIMEOUT_MS)) as admin:
+            cluster_id = admin.describe_cluster()["cluster_id"]
+            (described,) = admin.describe_topics([topic])
+    except KafkaError as error:
+        raise ReplayError(f"{source.brokers} does not describe topic {topic!r}: {error}") from error
+    topic_id = UUID(str(described.get("topic_id") or UUID(int=0)))
+    return TopicIdentity(str(cluster_id), topic, str(topic_id) if topic_id.int else "")
 
 
 @contextmanager

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -60,6 +61,11 @@ class TrainerSettings(BaseModel):
     """Softmax's negatives are drawn in proportion to how often they are targets, to this power; 0 draws all alike."""
     gbce_calibration: float = Field(default=0.75, ge=0, le=1)
     """Of `gbce`: how far it is corrected."""
+    archive: Path | Literal["off"] | None = None
+    """Folder of the archive, into which what is new in the topic is read; `off` reads the whole topic each time.
+    Default: `archive` among the bundles."""
+    checkpoint_minutes: float = Field(default=5.0, gt=0)
+    """How often the state of a fit is kept, so that a run that is killed can be taken up; needs the archive."""
     seed: int = 0
     threads: int = Field(default=1, ge=1)
     """Processors for the fit. The steps of a GRU are small: on two processors a second one gained nothing."""

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from streams.cli.app import app
+from streams.cli.archive import ArchiveOption, NoArchiveOption, archive_folder
 from streams.cli.config import ConfigOption, SetOption, Settings, load_settings
 
 if TYPE_CHECKING:
@@ -33,17 +34,23 @@ def evaluate(
         Path | None,
         typer.Option(metavar="DIR", help="A data set's folder. Default: the topic `interactions`.", show_default=False),
     ] = None,
+    archive: ArchiveOption = None,
+    no_archive: NoArchiveOption = False,
     json_file: Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Write the figures there.")] = None,
 ) -> None:
     """Measure a model beside popularity: is what a user did next in the list that the event before brought?
 
     On the topic, the events that came after the training are predicted; if there are none, or with --data, the newest
     part (trainer.test_fraction, by time), which the model may have been trained on. Windows hold all of a user's
-    events up to then, seen items are left out, and all items are ranked.
+    events up to then, seen items are left out, and all items are ranked. Where the trainer has an archive, only what is
+    new in the topic is read, into it.
     """
     if bundle and current:
         raise typer.BadParameter("give --bundle or --current, not both")
     settings = load_settings(config, sets)
+    folder = archive_folder(settings, archive, no_archive)
+    if folder and not (archive or folder.exists()):
+        folder = None  # nobody asked for one here
     os.environ.setdefault("OMP_NUM_THREADS", str(settings.trainer.threads))
     from rich.console import Console
 
@@ -51,7 +58,7 @@ def evaluate(
 
     console = Console()
     with ConsoleReport(console) as report:
-        assessment = _assess(settings, bundle, data, report)
+        assessment = _assess(settings, bundle, data, folder, report)
     figures = assessment.figures
     if figures:
         seen = "not seen in training" if assessment.unseen else "that the model may have been trained on"
@@ -61,7 +68,9 @@ def evaluate(
         json_file.write_text(json.dumps(content, indent=2) + "\n")
 
 
-def _assess(settings: Settings, folder: Path | None, data: Path | None, report: Report) -> Assessment:
+def _assess(
+    settings: Settings, folder: Path | None, data: Path | None, archive: Path | None, report: Report
+) -> Assessment:
     import numpy as np
 
     from streams.cli.training import cleaning_rules, kafka_source
@@ -77,7 +86,7 @@ def _assess(settings: Settings, folder: Path | None, data: Path | None, report: 
         events = dataset_log(read_dataset(data), rules, report).events
         trained = np.ones(len(events), dtype=bool)
     else:
-        events = read_log(kafka_source(settings), rules, report).events
+        events = read_log(kafka_source(settings), rules, report, archive).events
         trained = trained_mask(events, manifest.trained_through.get(settings.kafka.topics.interactions, {}))
     return assess(model, events, trained, settings.trainer.test_fraction, report)
 

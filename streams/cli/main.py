@@ -6,6 +6,7 @@ import os
 import sys
 
 from streams.cli import (  # noqa: F401  # each adds its command to `app`
+    archive,
     bench,
     config,
     demo,

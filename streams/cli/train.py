@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from streams.cli.app import app
+from streams.cli.archive import ArchiveOption, NoArchiveOption, archive_folder
 from streams.cli.config import ConfigOption, SetOption, Settings, load_settings
 from streams.durations import parse_duration
 
@@ -42,8 +43,10 @@ def train(
         Path | None, typer.Option(metavar="DIR", help="Where to write the model. Default: model.bundles.")
     ] = None,
     model: Annotated[
-        str | None, typer.Option(metavar="NAME", help="What to train: gru or lru. Default: trainer.model.")
+        str | None, typer.Option(metavar="NAME", help="What to train: gru, lru or sasrec. Default: trainer.model.")
     ] = None,
+    archive: ArchiveOption = None,
+    no_archive: NoArchiveOption = False,
     max_epochs: Annotated[
         int | None, typer.Option(min=1, help="Most passes over the data. Default: trainer.max_epochs.")
     ] = None,
@@ -53,10 +56,13 @@ def train(
 ) -> None:
     """Train a model on what `interactions` holds, measure it, and announce it to the workers.
 
-    Replays the topic, cleans it, and splits it by time. The model learns from the oldest events and is measured on
-    the newest, beside popularity: for each event, was the item in the list that the event before would have brought?
-    Then it learns the newest events, too, is written as a bundle, and announced on `model-updates`; running workers
-    load it without a pause. They must see the folder under the same path.
+    Reads what is new in the topic into an archive, so that nothing is read twice, and nothing is forgotten when the
+    topic no longer holds it; then cleans what it has, and splits it by time. The model learns from the oldest events
+    and is measured on the newest, beside popularity: for each event, was the item in the list that the event before
+    would have brought? Then it learns the newest events, too, is written as a bundle, and announced on
+    `model-updates`; running workers load it without a pause. They must see the folder under the same path.
+
+    A run that was killed is taken up by the next one with the same settings, within a day.
 
     With --every, a run that fails is reported and the next one comes all the same. Ctrl-C ends it.
     """
@@ -65,7 +71,8 @@ def train(
     os.environ.setdefault("OMP_NUM_THREADS", str(settings.trainer.threads))
     from rich.console import Console
 
-    plan = _plan(settings, bundles, max_epochs)
+    folder = archive_folder(settings, archive, no_archive, bundles)
+    plan = _plan(settings, bundles, folder, max_epochs)
     console = Console()
     while True:
         began_s = time.monotonic()
@@ -85,7 +92,7 @@ def train(
             return
 
 
-def _plan(settings: Settings, bundles: Path | None, max_epochs: int | None) -> TrainingPlan:
+def _plan(settings: Settings, bundles: Path | None, archive: Path | None, max_epochs: int | None) -> TrainingPlan:
     from streams.cli.training import cleaning_rules, kafka_source
     from trainer.job import TrainingPlan
 
@@ -100,6 +107,7 @@ def _plan(settings: Settings, bundles: Path | None, max_epochs: int | None) -> T
         rules=cleaning_rules(settings, settings.model.window, trainer.catalogue),
         popularity_half_life=settings.worker.popularity_half_life,
         index=settings.index,
+        archive=archive,
     )
 
 

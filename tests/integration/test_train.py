@@ -259,3 +259,9 @@ def test_the_command_writes_its_figures(plan: TrainingPlan, topics: KafkaSetting
     evaluated = CliRunner().invoke(app, ["evaluate", "--config", str(settings)], catch_exceptions=False)
     assert written["version"] in evaluated.stdout
     assert "popularity" in evaluated.stdout
+    assert "Replaying" in evaluated.stdout  # there is no archive among the default bundles
+    given = ["--config", str(settings), "--archive", str(bundles / "archive")]
+    evaluated = CliRunner().invoke(app, ["evaluate", *given], catch_exceptions=False)
+    assert "Reading what is new" in evaluated.stdout
+    held = CliRunner().invoke(app, ["archive", "info", *given], catch_exceptions=False)
+    assert "300 records were read, 300 of them are interactions of 10 users and 39 items" in held.stdout

@@ -36,7 +36,7 @@ def test_a_usable_event_is_kept_with_its_place() -> None:
     cleaner = make_cleaner()
     cleaner.add(record(), (), HOME, 17)
     log = cleaner.finish()
-    assert (log.user_ids, log.item_ids) == (["ann"], ["x"])
+    assert (list(log.user_ids), list(log.item_ids)) == (["ann"], ["x"])
     assert (log.partitions.tolist(), log.offsets.tolist(), log.times_ms.tolist()) == ([HOME], [17], [NOW_MS])
     assert cleaner.dropped == {}
 
