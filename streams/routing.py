@@ -10,10 +10,10 @@ import random
 from functools import lru_cache
 
 import numpy as np
-from aiokafka.partitioner import murmur2
+from aiokafka.partitioner import murmur2 as murmur2_of
 
 from encoders.compiled import Bytes, Int, IntArray, compiled
-from streams.texts import hash_of
+from encoders.hashing import murmur2
 
 _REMEMBERED_KEYS = 1 << 16
 """Hashing a key takes fifteen times as long as looking it up, and users come again."""
@@ -39,10 +39,10 @@ def homes(data: Bytes, spans_N2: IntArray, n_partitions: Int) -> IntArray:
     """`partition_of` for many keys, by where they stand in the data. Shape: ``(N, 2)`` to ``(N,)``."""
     home_N = np.empty(len(spans_N2), dtype=np.int64)
     for n in range(len(spans_N2)):
-        home_N[n] = (hash_of(data, spans_N2[n, 0], spans_N2[n, 1]) & 0x7FFFFFFF) % n_partitions
+        home_N[n] = (murmur2(data, spans_N2[n, 0], spans_N2[n, 1]) & 0x7FFFFFFF) % n_partitions
     return home_N
 
 
 @lru_cache(_REMEMBERED_KEYS)
 def _positive_hash(key: bytes) -> int:
-    return int(murmur2(key)) & 0x7FFFFFFF
+    return int(murmur2_of(key)) & 0x7FFFFFFF

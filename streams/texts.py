@@ -11,7 +11,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from encoders.compiled import Bytes, Int, IntArray, as_bytes, compiled, copy_bytes, read_int
+from encoders.compiled import Bytes, Int, IntArray, as_bytes, compiled, copy_bytes
+from encoders.hashing import murmur2
 
 
 class Texts(NamedTuple):
@@ -101,7 +102,7 @@ def distinct(data: Bytes, spans_N2: IntArray, group_N: IntArray) -> tuple[IntArr
     first, n_found = np.empty(len(spans_N2), dtype=np.int64), 0
     for n in range(len(spans_N2)):
         start, length = spans_N2[n, 0], spans_N2[n, 1] - spans_N2[n, 0]
-        slot = (hash_of(data, start, start + length) ^ group_N[n]) & (n_slots - 1)
+        slot = (murmur2(data, start, start + length) ^ group_N[n]) & (n_slots - 1)
         while length > 0 and number_N[n] < 0:
             number = slots[slot]
             if number < 0:
@@ -135,20 +136,3 @@ def _same(one: Bytes, at: Int, other: Bytes, start: Int, n: Int) -> bool:
         if one[at + i] != other[start + i]:
             return False
     return True
-
-
-@compiled
-def hash_of(data: Bytes, first: Int, end: Int) -> Int:
-    """A text's hash in 32 bits, as Kafka's clients work it out (Appleby, MurmurHash2)."""
-    low, factor = 0xFFFFFFFF, 0x5BD1E995
-    value: Int = 0x9747B28C ^ (end - first)
-    at = first
-    while at + 4 <= end:
-        k = (read_int(data, at, 4) * factor) & low
-        k = ((k ^ (k >> 24)) * factor) & low
-        value = ((value * factor) & low) ^ k
-        at += 4
-    if at < end:
-        value = ((value ^ read_int(data, at, end - at)) * factor) & low
-    value = ((value ^ (value >> 13)) * factor) & low
-    return value ^ (value >> 15)

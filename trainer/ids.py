@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from encoders.compiled import Bytes, Int, compiled
+from encoders.hashing import murmur2
 from encoders.protocols import IntArray
 
 Codes = npt.NDArray[np.int32]
@@ -224,26 +225,4 @@ def _gather(text: Bytes, offsets: IntArray, codes: Codes, into: Bytes) -> None:
 @compiled
 def _find_homes(text: Bytes, offsets: IntArray, n_partitions: Int, homes: Codes) -> None:
     for n in range(len(homes)):
-        homes[n] = (_murmur2(text, offsets[n], offsets[n + 1]) & 0x7FFFFFFF) % n_partitions
-
-
-@compiled
-def _murmur2(text: Bytes, start: Int, end: Int) -> Int:
-    """Kafka's 32-bit murmur2 of some bytes, not negative."""
-    mask, multiplier = 0xFFFFFFFF, 0x5BD1E995
-    value = 0x9747B28C ^ (end - start)
-    at = start
-    while at + 4 <= end:
-        word = np.int64(0)
-        for i in range(4):
-            word |= np.int64(text[at + i]) << (8 * i)
-        word = (word * multiplier) & mask
-        word = ((word ^ (word >> 24)) * multiplier) & mask
-        value = ((value * multiplier) & mask) ^ word
-        at += 4
-    if at < end:
-        for i in range(end - at):
-            value ^= np.int64(text[at + i]) << (8 * i)
-        value = (value * multiplier) & mask
-    value = ((value ^ (value >> 13)) * multiplier) & mask
-    return value ^ (value >> 15)
+        homes[n] = (murmur2(text, offsets[n], offsets[n + 1]) & 0x7FFFFFFF) % n_partitions
