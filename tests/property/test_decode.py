@@ -56,6 +56,7 @@ SPELT += [
 ]
 SPELT += [
     b'{"event_id":"a","event_id":"e","user_id":"u","item_id":"i","event_type":"click","timestamp_ms":1}',
+    b'{"event_id":"e","user_id":"u","item_id":"i","event_type":"request","timestamp_ms":1,"item_id":null}',
     b'{"event_id":"e","user_id":"u","event_type":"click","timestamp_ms":1}',
     b'{"event_id":"e","user_id":"u","event_type":"request","timestamp_ms":1} ',
     b'{"event_id":"e","user_id":"u","event_type":"request","timestamp_ms":1}}',
