@@ -127,7 +127,11 @@ class Checkpoint:
             self.keep(state)
 
     def _take_up(self, path: Path, now: Snapshot) -> None:
-        found = _read(path, self._run)
+        try:
+            found = _read(path, self._run)
+        except (OSError, SafetensorError, ValueError, KeyError) as error:
+            self._say(f"{path} is damaged, so this run begins anew: {error}")
+            return
         if found is None:
             return
         header, tensors = found
@@ -155,7 +159,8 @@ def _write(path: Path, tensors: dict[str, torch.Tensor], header: dict[str, Any])
     scratch = path.with_suffix(".writing")
     try:
         plain = {name: tensor.detach().contiguous() for name, tensor in tensors.items()}
-        save_file(plain, scratch, metadata={"streamrec": json.dumps(header)})
+        whole = {**header, "sha256": _checksum(header, plain)}
+        save_file(plain, scratch, metadata={"streamrec": json.dumps(whole)})
         with scratch.open("rb") as file:
             os.fsync(file.fileno())
         scratch.replace(path)
@@ -165,12 +170,26 @@ def _write(path: Path, tensors: dict[str, torch.Tensor], header: dict[str, Any])
 
 
 def _read(path: Path, run: str) -> tuple[dict[str, Any], dict[str, torch.Tensor]] | None:
-    """The checkpoint of a run; None where there is none, or one of another run, or one that cannot be read."""
-    try:
-        with safe_open(path, framework="pt") as file:
-            header = json.loads((file.metadata() or {}).get("streamrec", "{}"))
-            if header.get("format_version") != FORMAT_VERSION or header["run"] != run:
-                return None
-            return header, {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  # not a mapping
-    except (OSError, SafetensorError, ValueError):
+    """The checkpoint of a run; None where there is none, or one of another run.
+
+    Raises:
+        OSError, SafetensorError, ValueError, KeyError: If it cannot be read, or is not what was written.
+    """
+    if not path.exists():
         return None
+    with safe_open(path, framework="pt") as file:
+        header = json.loads((file.metadata() or {})["streamrec"])
+        if header["format_version"] != FORMAT_VERSION or header["run"] != run:
+            return None
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  # not a mapping
+    if header.pop("sha256") != _checksum(header, tensors):
+        raise ValueError("its contents are not what was written")
+    return header, tensors
+
+
+def _checksum(header: dict[str, Any], tensors: dict[str, torch.Tensor]) -> str:
+    content = sha256(json.dumps(header, sort_keys=True).encode())
+    for name in sorted(tensors):
+        content.update(name.encode())
+        content.update(tensors[name].numpy().tobytes())
+    return content.hexdigest()

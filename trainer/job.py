@@ -36,7 +36,7 @@ from trainer.settings import TrainerSettings
 from trainer.split import Split, split_by_time
 
 CHECKPOINTS = "checkpoints"
-"""Folder in the archive for the checkpoints of runs, one file a model."""
+"""Folder in the archive for the checkpoints of runs, one file for each model of each kind."""
 RECALL_QUERIES = 1_000
 """Windows that the index is tuned with and its recall measured."""
 
@@ -161,7 +161,7 @@ def _begin(plan: TrainingPlan, report: Report) -> Checkpoint:
     if archive is None:
         return Checkpoint(None, {}, None, every_s, report.say)
     snapshot = bring_up_to_date(archive, plan.source, plan.rules, report)
-    path = archive / CHECKPOINTS / f"{quote(plan.model, safe='')}.safetensors"
+    path = archive / CHECKPOINTS / f"{quote(plan.model, safe='')}-{plan.settings.model}.safetensors"
     return Checkpoint(path, plan.decisive(), snapshot, every_s, report.say)
 
 

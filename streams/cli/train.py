@@ -123,7 +123,8 @@ def _run(plan: TrainingPlan, console: Console, json_file: Path | None) -> Traini
     if figures:
         console.print(figures_table(figures, f"Measured on the newest {figures['n_test_events']:,.0f} events"))
     topic = plan.source.model_updates
-    console.print(f"{update.model} {update.version} trained in {train_s:.1f} s, announced on {topic}", highlight=False)
+    what = f"{update.model} {update.version} ({plan.settings.model})"
+    console.print(f"{what} trained in {train_s:.1f} s, announced on {topic}", highlight=False)
     console.print(update.uri, soft_wrap=True, highlight=False)
     if json_file:
         json_file.write_text(json.dumps({**result.to_json(), "train_s": round(train_s, 3)}, indent=2) + "\n")

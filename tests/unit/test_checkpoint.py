@@ -182,14 +182,22 @@ def test_a_run_that_still_goes_on_is_not_taken_up(rows: TrainingRows, snapshot: 
     assert path.exists()
 
 
-@pytest.mark.parametrize("content", [b"", b"not safetensors", None])
-def test_a_checkpoint_that_cannot_be_read_is_none(
-    rows: TrainingRows, snapshot: Snapshot, tmp_path: Path, content: bytes | None
+@pytest.mark.parametrize("damage", ["empty", "foreign", "short", "flipped"])
+def test_a_damaged_checkpoint_is_told_and_the_run_begins_anew(
+    rows: TrainingRows, snapshot: Snapshot, tmp_path: Path, damage: str
 ) -> None:
     path = tmp_path / "c.safetensors"
     killed(path, rows, snapshot)
-    path.write_bytes(path.read_bytes()[:-9] if content is None else content)
-    assert not taken_up(path, RUN, snapshot)
+    whole = path.read_bytes()
+    flipped = bytearray(whole)
+    flipped[len(whole) // 2] ^= 1
+    path.write_bytes(
+        {"empty": b"", "foreign": b"not safetensors", "short": whole[:-9], "flipped": bytes(flipped)}[damage]
+    )
+    told: list[str] = []
+    with Checkpoint(path, RUN, snapshot, 0.0, told.append) as run:
+        assert (run.part("fit").saved, run.results) == (None, {})
+    assert "is damaged, so this run begins anew" in told[0]
 
 
 def test_a_disk_that_takes_no_checkpoint_is_told_once_and_the_run_goes_on(
