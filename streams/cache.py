@@ -47,7 +47,7 @@ class SessionCache:
             return [b""] * len(keys)
         return [b"" if found is None else found.fingerprints for found in map(self._seen.get, keys)]
 
-    def refreshed(self, keys: Sequence[SessionKey], now_ms: int) -> list[SessionKey]:
+    def to_refresh(self, keys: Sequence[SessionKey], now_ms: int) -> list[SessionKey]:
         """Whose `seen` the store was last told of so long ago that it must hear again that it is wanted."""
         if not self._seen:
             return []

@@ -7,10 +7,10 @@ Shape letters: ``B`` events, ``N`` length of a list.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
-import msgspec
 import numpy as np
 import numpy.typing as npt
 
@@ -135,7 +135,11 @@ def wire_lists(head: Head, lists: Lists, names: Names, model_version: str | None
         model_version: What made them.
         generated_at_ms: When.
     """
-    version = b"" if model_version is None else b'"model_version":%s,' % msgspec.json.encode(model_version)
+    version = (
+        b""
+        if model_version is None
+        else b'"model_version":%s,' % json.dumps(model_version, ensure_ascii=False).encode()
+    )
     pieces = [
         b'{"recommendation_id":"',
         b'","event_id":"',

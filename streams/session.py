@@ -108,8 +108,6 @@ class StoredSession(NamedTuple):
 
     packed: bytes
     seen: bytes = b""
-    seen_stored_ms: int = 0
-    """When the store last heard of ``seen``, so that it is not told again with every event that it is still wanted."""
 
     def session(self) -> Session:
         """The session itself.

@@ -221,7 +221,7 @@ class BatchWorker:
             outcome.counts.onto(owned.popularity),
             counters,
             outcome.seen,
-            [key for key in owned.sessions.refreshed(decoded.events.keys, now_ms) if key not in outcome.seen],
+            [key for key in owned.sessions.to_refresh(decoded.events.keys, now_ms) if key not in outcome.seen],
         )
         n_answered = int(np.searchsorted(decoded.events.offset_B, answered))
         lists = outcome.lists[n_answered:]
@@ -367,7 +367,7 @@ class BatchWorker:
         if lacking:
             loaded = await self._load(batch, owned, [keys[n] for n in lacking])
             for n, session in zip(lacking, loaded, strict=True):
-                found[n], seen[n], _ = session or _NO_SESSION
+                found[n], seen[n] = session or _NO_SESSION
         return cast("list[bytes]", found), seen
 
     async def _load(

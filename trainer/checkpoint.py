@@ -7,7 +7,6 @@ trains on, as of which reading of the archive. It is safetensors with JSON in it
 from __future__ import annotations
 
 import json
-import os
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -21,8 +20,8 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
+from encoders.durable import sync
 from trainer.archive.files import HeldError, locked
-from trainer.archive.manifest import sync_directory
 from trainer.fit_state import FitState, Saved
 from trainer.log import Snapshot
 
@@ -161,10 +160,9 @@ def _write(path: Path, tensors: dict[str, torch.Tensor], header: dict[str, Any])
         plain = {name: tensor.detach().contiguous() for name, tensor in tensors.items()}
         whole = {**header, "sha256": _checksum(header, plain)}
         save_file(plain, scratch, metadata={"streamrec": json.dumps(whole)})
-        with scratch.open("rb") as file:
-            os.fsync(file.fileno())
+        sync(scratch)
         scratch.replace(path)
-        sync_directory(path.parent)
+        sync(path.parent)
     finally:
         scratch.unlink(missing_ok=True)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import tempfile
 from collections.abc import Callable
@@ -31,6 +30,7 @@ from encoders.bundle.manifest import (
     vocabulary_fingerprint,
 )
 from encoders.bundle.registry import BundledEncoder
+from encoders.durable import sync
 from encoders.errors import BundleError
 from encoders.protocols import FloatArray
 from encoders.records import BundleReference
@@ -92,10 +92,10 @@ def write_bundle(directory: Path, draft: BundleDraft, created_at_ms: int) -> Bun
         scratch.chmod(0o755)  # a worker may run as another user
         version, manifest_sha256 = _write_files(scratch, draft, created_at_ms)
         for path in (*scratch.iterdir(), scratch):
-            _fsync(path)
+            sync(path)
         target = directory / version
         scratch.rename(target)
-        _fsync(directory)
+        sync(directory)
     except OSError as error:
         raise BundleError(f"cannot write a bundle to {directory}: {error.strerror}") from error
     finally:
@@ -157,11 +157,3 @@ def _write(path: Path, data: bytes) -> FileRecord:
 
 def _record(data: bytes) -> FileRecord:
     return FileRecord(sha256=sha256(data).hexdigest(), bytes=len(data))
-
-
-def _fsync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

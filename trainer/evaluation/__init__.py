@@ -23,7 +23,7 @@ Example:
     workers keep in place of the paper's: ``exams(data, WindowRule())``.
 """
 
-from trainer.evaluation.live import Learner, evaluate_live
+from trainer.evaluation.live import evaluate_live
 from trainer.evaluation.metrics import category_vectors
 from trainer.evaluation.protocols import Exam, global_time, leave_one_out, periods, sessions
 from trainer.evaluation.queries import Crop, Queries
@@ -38,7 +38,6 @@ __all__ = [
     "EvaluationSet",
     "Exam",
     "FullScores",
-    "Learner",
     "Queries",
     "category_vectors",
     "evaluate",

@@ -8,12 +8,10 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Protocol, runtime_checkable
 
 import numpy as np
-import numpy.typing as npt
 
-from encoders.protocols import IntArray, Retriever
+from encoders.protocols import IntArray, LiveRetriever, Retriever
 from trainer.errors import DatasetError
 from trainer.evaluation.metrics import KS
 from trainer.evaluation.protocols import Exam, Part
@@ -26,20 +24,8 @@ EVENTS_AT_ONCE = 65_536
 SHOW_EVERY = 100
 
 
-@runtime_checkable
-class Learner(Retriever, Protocol):
-    """A retriever that learns from every event; giving it events at once is the same as giving them one by one."""
-
-    def learn(self, sessions: IntArray, items: IntArray, times_s: npt.NDArray[np.float64]) -> None:
-        """Take events in, in the order in which they came.
-
-        Shape:
-            - sessions, items, times_s: ``(B,)``
-        """
-
-
 def evaluate_live(
-    models: Mapping[str, Retriever | Learner],
+    models: Mapping[str, Retriever | LiveRetriever],
     exam: Exam,
     report: Report,
     part: Part = "test",
@@ -48,7 +34,7 @@ def evaluate_live(
 ) -> Evaluation:
     """Ask each model for every event of a part as it arrives, and then let it learn the event, if it learns.
 
-    Events between two queries are given at once, which is the same by the contract of `Learner.learn`. An answer may
+    Events between two queries are given at once, which is the same by the contract of `LiveRetriever`. An answer may
     depend on the very event before it, so a model that learns is asked for one event at a time.
 
     Args:
@@ -78,11 +64,11 @@ def evaluate_live(
 class _Replay:
     """One model's way through the events of a part."""
 
-    def __init__(self, exam: Exam, queries: Queries, model: Retriever | Learner) -> None:
+    def __init__(self, exam: Exam, queries: Queries, model: Retriever | LiveRetriever) -> None:
         self._known = queries.item_counts > 0
         self._queries = replace(queries, candidates=self._known if exam.known_items_only else None)
         self._retriever = Timed(model)
-        self._learner = model if isinstance(model, Learner) else None
+        self._learner = model if isinstance(model, LiveRetriever) else None
         self._users, self._items = exam.events.user_codes, exam.numbers
         self._times_s = exam.events.times_ms / 1000
         self.learning_seconds = 0.0
