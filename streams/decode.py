@@ -192,5 +192,10 @@ def _explain(record: ConsumedRecord, value: bytes, error: ValidationError) -> De
     fields = {str(part) for problem in problems for part in problem["loc"][:1]}
     of_time = fields == {"timestamp_ms"} and problems[0]["type"] != "missing"
     reason = "timestamp" if of_time else "invalid"
-    detail = "; ".join(f"{p['loc'][0] if p['loc'] else 'record'}: {p['msg']}" for p in problems[:5])
+    detail = "; ".join(f"{_place(problem['loc'])}: {problem['msg']}" for problem in problems[:5])
     return DeadLetter(record, reason, detail[:500])
+
+
+def _place(loc: tuple[int | str, ...]) -> str:
+    """Where in a record something is wrong, such as ``context.device``; a union's branches are no places."""
+    return ".".join(map(str, loc[:2])) or "record"

@@ -9,6 +9,18 @@ from encoders.records import Recommendation
 MODEL_SOURCE = "ann"
 
 
+def legible(text: str) -> str:
+    r"""An id or a title for a terminal: what does not print, and might move the cursor, is written as an escape.
+
+    Example:
+        >>> print(legible("Amélie\x1b[2J"))
+        Amélie\x1b[2J
+    """
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
 def list_line(made: Recommendation, title: Callable[[str], str]) -> str:
     """One line for one list: who, by which model, and the items, best first; * marks what no model chose.
 
@@ -27,7 +39,8 @@ def list_line(made: Recommendation, title: Callable[[str], str]) -> str:
         'user 7 [v1] 1. Star Wars (1977)*'
     """
     items = (
-        f"{rank}. {title(item.item_id)}{'' if item.source == MODEL_SOURCE else '*'}"
+        f"{rank}. {legible(title(item.item_id))}{'' if item.source == MODEL_SOURCE else '*'}"
         for rank, item in enumerate(made.items, start=1)
     )
-    return f"user {made.user_id} [{made.model_version or 'no model'}] {'  '.join(items) or 'nothing to recommend'}"
+    head = f"user {legible(made.user_id)} [{made.model_version or 'no model'}]"
+    return f"{head} {'  '.join(items) or 'nothing to recommend'}"

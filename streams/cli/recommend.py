@@ -29,6 +29,7 @@ def recommend(
 
     from streams.cli.consume import titles_if_there
     from streams.cli.errors import UnknownUserError
+    from streams.cli.lists import legible
     from streams.inspection import StateReader
     from streams.preflight import redis_errors
 
@@ -51,7 +52,8 @@ def recommend(
         print(json.dumps({**head, "items": items}, ensure_ascii=False))
         return
     made_at = datetime.fromtimestamp(latest.generated_at_ms / 1000, UTC)
-    print(f"user {user}, made {made_at:%Y-%m-%d %H:%M:%S} UTC by {latest.model_version or 'no model'}")
-    width = max((len(titles.of(item.item_id, catalogue)) for item in latest.items), default=0)
-    for rank, item in enumerate(latest.items, start=1):
-        print(f"{rank:>3}. {titles.of(item.item_id, catalogue):<{width}}  {item.score:8.3f}  {item.source}")
+    print(f"user {legible(user)}, made {made_at:%Y-%m-%d %H:%M:%S} UTC by {latest.model_version or 'no model'}")
+    names = [legible(titles.of(item.item_id, catalogue)) for item in latest.items]
+    width = max(map(len, names), default=0)
+    for rank, (name, item) in enumerate(zip(names, latest.items, strict=True), start=1):
+        print(f"{rank:>3}. {name:<{width}}  {item.score:8.3f}  {item.source}")

@@ -32,6 +32,7 @@ def show(
     """
     from streams.cli.consume import titles_if_there
     from streams.cli.errors import UnknownUserError
+    from streams.cli.lists import legible
     from streams.inspection import StateReader
     from streams.preflight import redis_errors
 
@@ -44,7 +45,7 @@ def show(
             f"no session of user {user!r} in catalogue {catalogue!r} at {settings.redis.safe_url}:"
             " no event of this user has been applied, or the session has expired"
         )
-    print(f"user {user}, catalogue {catalogue}, partition {home} of {settings.kafka.topics.interactions}")
+    print(f"user {legible(user)}, catalogue {catalogue}, partition {home} of {settings.kafka.topics.interactions}")
     for line in session_lines(session, titles_if_there(settings.kafka), catalogue):
         print(line)
 
@@ -87,20 +88,24 @@ def reset(
 
 def session_lines(session: Session, titles: Titles, catalogue: str) -> list[str]:
     """A session in plain words, one line a fact."""
+    from streams.cli.lists import legible
     from streams.session import fingerprints_of, state_of
 
     window = session.window
     lines = [f"applied up to offset {session.applied_offset}", f"window of {len(window)} events, oldest first:"]
     for identity, time_s, code in zip(window.item_hashes, window.times_s, window.type_codes, strict=True):
         name = titles.title(identity) or titles.item_id(identity) or f"item with hash {identity:016x}"
-        lines.append(f"  {datetime.fromtimestamp(time_s, UTC):%Y-%m-%d %H:%M:%S}  {_event_type(code):<10} {name}")
+        happened_at = datetime.fromtimestamp(time_s, UTC)
+        lines.append(f"  {happened_at:%Y-%m-%d %H:%M:%S}  {_event_type(code):<10} {legible(name)}")
     lines.append(f"{len(fingerprints_of(session.seen))} seen items that have left the window")
     lines += [f"encoder state of {key}: {len(state_of(state))} numbers" for key, state in session.states.items()]
     if session.latest is None:
         return [*lines, "no list yet"]
     lines.append(f"latest list, by {session.latest.model_version or 'no model'}:")
-    ranked = enumerate(session.latest.items, start=1)
-    return lines + [f"  {n:>2}. {titles.of(i.item_id, catalogue)} ({i.source} {i.score:.3f})" for n, i in ranked]
+    for rank, item in enumerate(session.latest.items, start=1):
+        name = legible(titles.of(item.item_id, catalogue))
+        lines.append(f"  {rank:>2}. {name} ({item.source} {item.score:.3f})")
+    return lines
 
 
 def _event_type(code: int) -> str:

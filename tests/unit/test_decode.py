@@ -154,6 +154,10 @@ def test_the_detail_names_the_field() -> None:
     assert of(wire(user_id="")).dead[0].detail.startswith("user_id: ")
 
 
+def test_the_detail_names_the_key_of_the_context() -> None:
+    assert of(wire(context={"device": "phone", "place": [1]})).dead[0].detail.startswith("context.place: ")
+
+
 def test_a_record_outside_its_users_partition_is_misplaced_wherever_its_key_points() -> None:
     (user,) = users_of(2, 4, 1)
     given = record(9, click(user))
