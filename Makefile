@@ -4,7 +4,8 @@ PYTHON ?= python3
 # Where pip finds a CPU build of torch, e.g. https://download.pytorch.org/whl/cpu. Empty: what PyPI has, on
 # Linux the (large) CUDA build.
 TORCH_INDEX_URL ?=
-# Arguments of the demo or the benchmarks, e.g. make demo ARGS="--keep", make bench ARGS="latency reload".
+# Arguments of the demo, the benchmarks or the table of models, e.g. make demo ARGS="--keep", make bench
+# ARGS="latency reload", make quality ARGS="sasrec-ml-1m gru".
 ARGS ?=
 
 VENV := .venv
@@ -12,7 +13,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup check test soak memory demo bench clean
+.PHONY: help setup check test soak memory demo bench quality clean
 
 help: ## Print this list.
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 16
@@ -51,6 +52,9 @@ bench: $(STAMP) ## All benchmarks, in about 15 minutes; draws docs/performance.m
 	$(BIN)/streamrec bench $(ARGS) --output docs/benchmarks
 	$(BIN)/python -m streams.cli.bench.performance docs/benchmarks docs/performance.md
 
+quality: $(STAMP) ## All models on all data sets, cell by cell, in hours; draws docs/models.md. ARGS="DATA MODEL" takes some.
+	$(BIN)/streamrec quality $(ARGS)
+
 clean: ## Remove .venv and everything that was built or cached.
-	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .quality
 	find . -name __pycache__ -type d -not -path './$(VENV)/*' -prune -exec rm -rf {} +

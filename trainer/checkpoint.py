@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from hashlib import sha256
 from math import inf
@@ -39,14 +39,14 @@ class Checkpoint:
     Args:
         path: The file; without one, nothing is kept.
         run: Whatever decides the weights beside the interactions. A run is only taken up by one with the same.
-        snapshot: What the run trains on.
+        snapshot: What of an archive the run trains on; without one, `run` names that, too.
         every_s: How often the state of a fit is kept.
         say: Told in plain words what a user should know.
         clock: Seconds, from any moment on.
     """
 
     snapshot: Snapshot | None
-    """What the run trains on: where a run was taken up, what that one did."""
+    """What of an archive the run trains on: where a run was taken up, what that one did."""
     results: dict[str, Any]
     """Of the parts that are over, for JSON; kept with the next state."""
 
@@ -68,7 +68,7 @@ class Checkpoint:
         self._lock = ExitStack()
 
     def __enter__(self) -> Self:
-        if self._path and self.snapshot:
+        if self._path:
             try:
                 self._path.parent.mkdir(parents=True, exist_ok=True)
                 self._lock.enter_context(locked(self._path.with_suffix(".lock")))
@@ -76,7 +76,7 @@ class Checkpoint:
                 self._say(f"Nothing is kept of this run in {self._path}, so it cannot be taken up: {reason}")
                 self._path = None
             else:
-                self._take_up(self._path, self.snapshot)
+                self._take_up(self._path)
         return self
 
     def __exit__(
@@ -95,19 +95,18 @@ class Checkpoint:
     def keep(self, state: FitState) -> None:
         """Write the state of a part's fit. A disk that does not take it is told, once: the run goes on."""
         self._kept_s = self._clock()
-        if not self._path or not self.snapshot:
+        if not self._path:
             return
         tensors, numbers = state.capture()
         header = {
-            "format_version": FORMAT_VERSION,
             "run": self._run,
-            "snapshot": self.snapshot.model_dump(mode="json"),
+            "snapshot": self.snapshot and self.snapshot.model_dump(mode="json"),
             "part": self._part,
             "results": self.results,
             "numbers": numbers,
         }
         try:
-            _write(self._path, tensors, header)
+            write_tensors(self._path, tensors, header)
         except (OSError, SafetensorError) as error:
             if not self._failed:
                 self._say(f"  cannot keep {self._path}: {error}; if this run is killed, it must begin anew")
@@ -125,23 +124,25 @@ class Checkpoint:
         if self._clock() - self._kept_s >= self._every_s:
             self.keep(state)
 
-    def _take_up(self, path: Path, now: Snapshot) -> None:
+    def _take_up(self, path: Path) -> None:
         try:
-            found = _read(path, self._run)
+            found = read_tensors(path, self._run)
         except (OSError, SafetensorError, ValueError, KeyError) as error:
             self._say(f"{path} is damaged, so this run begins anew: {error}")
             return
         if found is None:
             return
         header, tensors = found
-        then = Snapshot.model_validate(header["snapshot"])
-        if then.commit.archive_id != now.commit.archive_id or now.now_ms - then.now_ms > 1000 * TAKEN_UP_WITHIN_S:
-            return
-        self.snapshot, self.results = then, header["results"]
+        later = ""
+        if self.snapshot:
+            then, now = Snapshot.model_validate(header["snapshot"]), self.snapshot
+            if then.commit.archive_id != now.commit.archive_id or now.now_ms - then.now_ms > 1000 * TAKEN_UP_WITHIN_S:
+                return
+            n_new, self.snapshot = now.commit.n_records - then.commit.n_records, then
+            later = f"; the {n_new:,} records that came since are for the next run" if n_new else ""
+        self.results = header["results"]
         self._part, self._saved = header["part"], Saved(tensors, header["numbers"])
         epoch, _, step, *_ = header["numbers"]["position"]
-        n_new = now.commit.n_records - then.commit.n_records
-        later = f"; the {n_new:,} records that came since are for the next run" if n_new else ""
         self._say(f"Taking up the run that was interrupted, in its {self._part}: epoch {epoch}, step {step:,}{later}")
 
 
@@ -154,12 +155,22 @@ def fingerprint(run: dict[str, Any]) -> str:
     return content.hexdigest()
 
 
-def _write(path: Path, tensors: dict[str, torch.Tensor], header: dict[str, Any]) -> None:
+def write_tensors(path: Path, tensors: Mapping[str, torch.Tensor], header: dict[str, Any]) -> None:
+    """Write a file that is there whole or not at all.
+
+    Args:
+        path: The file, which is replaced.
+        tensors: What it holds.
+        header: What it says of them, for JSON; under ``run`` the fingerprint of the run that they are of.
+
+    Raises:
+        OSError, SafetensorError: If it cannot be written.
+    """
     scratch = path.with_suffix(".writing")
     try:
         plain = {name: tensor.detach().contiguous() for name, tensor in tensors.items()}
-        whole = {**header, "sha256": _checksum(header, plain)}
-        save_file(plain, scratch, metadata={"streamrec": json.dumps(whole)})
+        whole = {**header, "format_version": FORMAT_VERSION}
+        save_file(plain, scratch, metadata={"streamrec": json.dumps({**whole, "sha256": _checksum(whole, plain)})})
         sync(scratch)
         scratch.replace(path)
         sync(path.parent)
@@ -167,8 +178,8 @@ def _write(path: Path, tensors: dict[str, torch.Tensor], header: dict[str, Any])
         scratch.unlink(missing_ok=True)
 
 
-def _read(path: Path, run: str) -> tuple[dict[str, Any], dict[str, torch.Tensor]] | None:
-    """The checkpoint of a run; None where there is none, or one of another run.
+def read_tensors(path: Path, run: str) -> tuple[dict[str, Any], dict[str, torch.Tensor]] | None:
+    """What `write_tensors` wrote of a run; None where there is none, or one of another run.
 
     Raises:
         OSError, SafetensorError, ValueError, KeyError: If it cannot be read, or is not what was written.

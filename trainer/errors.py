@@ -54,3 +54,10 @@ class NoModelError(TrainerError):
 
     Operator: train one with `streamrec train`, or correct `model.name`.
     """
+
+
+class ContenderError(TrainerError):
+    """A model that was to be compared is unknown, or is set by a key or a value that it does not have.
+
+    Operator: the message names the file, the table and the key, and what there is.
+    """

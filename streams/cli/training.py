@@ -38,7 +38,7 @@ class ConsoleReport:
             disable=not console.is_terminal,
         )
         self._tasks: dict[str, TaskID] = {}
-        self._began_s: dict[str, float] = {}
+        self._began: dict[str, tuple[float, int]] = {}
         self._printed_s = 0.0
 
     def __enter__(self) -> Self:
@@ -57,12 +57,12 @@ class ConsoleReport:
     def progress(self, label: str, done: int, total: int, note: str = "") -> None:
         """How far a step has come; drawn a few times a second at most, and at its end."""
         now_s = time.monotonic()
-        began_s = self._began_s.setdefault(label, now_s)
+        began_s, n_before = self._began.setdefault(label, (now_s, done))
         every_s = 0.1 if self._console.is_terminal else LINE_EVERY_S
         if done < total and now_s - self._printed_s < every_s:
             return
         self._printed_s = now_s
-        rate = done / (now_s - began_s) if now_s > began_s else 0.0
+        rate = (done - n_before) / (now_s - began_s) if now_s > began_s else 0.0
         if self._console.is_terminal:
             task = self._tasks.get(label)
             if task is None:

@@ -187,6 +187,23 @@ def global_time(
     return _without_unknown(exam) if drop_unknown else exam
 
 
+def held_out(exam: Exam, fraction: float, drop_unknown: bool = True) -> Exam:
+    """An exam of the training part alone, where there is no validation part: its newest users validate.
+
+    Args:
+        exam: One that has a validation part comes back as it is.
+        fraction: Share of the users of the training part, those that end last.
+        drop_unknown: As in `global_time`.
+    """
+    train = exam.split.train
+    if exam.split.validation.any():
+        return exam
+    events = exam.events.where(train)
+    newest = _newest_sessions(events, np.ones(len(events), dtype=bool), fraction)
+    within = replace(exam, events=events, split=Split(~newest, newest, np.zeros_like(newest)))
+    return _without_unknown(within) if drop_unknown else within
+
+
 def _newest_sessions(events: Interactions, train: BoolArray, fraction: float) -> BoolArray:
     """Which events are of the training sessions that end last. Shape: ``(E,)``."""
     ends_ms = np.full(len(events.user_ids), -1)

@@ -164,38 +164,40 @@ def _seconds(timestamps: Sequence[str], path: Path) -> FloatColumn:
         raise DatasetError(f"{path}: a timestamp is not a number of seconds: {error}") from error
 
 
-Usage = Callable[[EvaluationSet, Windows | None], Iterator[Exam]]
-"""The exams of a data set, with windows of their own or those that are given."""
+Usage = Callable[[EvaluationSet, Windows | None, bool], Iterator[Exam]]
+"""The exams of a data set, with windows of their own or those that are given, without or with unknown items."""
 
 
-def exams(data: EvaluationSet, windows: Windows | None = None) -> Iterator[Exam]:
+def exams(data: EvaluationSet, windows: Windows | None = None, drop_unknown: bool = True) -> Iterator[Exam]:
     """The exams that papers hold on a data set: one, or one for each period.
 
     Args:
         data: One of `USAGES`; any other is split by global time if it has times, else by leaving one out.
         windows: How windows are cut; by default as the papers do.
+        drop_unknown: Whether events of items that the training part does not have are dropped, as in the papers; where
+            one is left out of each user, nothing is dropped. A replay in which models learn new items keeps them.
     """
     usage = USAGES.get(data.name) or (_next_steps if data.has_arrival else _last_items(200, "seen"))
-    return (replace(exam, has_arrival=data.has_arrival) for exam in usage(data, windows))
+    return (replace(exam, has_arrival=data.has_arrival) for exam in usage(data, windows, drop_unknown))
 
 
 def _last_items(max_len: int, excluded: Excluded) -> Usage:
-    def hold(data: EvaluationSet, windows: Windows | None) -> Iterator[Exam]:
+    def hold(data: EvaluationSet, windows: Windows | None, drop_unknown: bool) -> Iterator[Exam]:
         yield leave_one_out(data.events, windows or Crop(max_len), excluded)
 
     return hold
 
 
-def _sessions(data: EvaluationSet, windows: Windows | None) -> Iterator[Exam]:
-    yield sessions(data.events, data.labels, windows or SESSION_CROP)
+def _sessions(data: EvaluationSet, windows: Windows | None, drop_unknown: bool) -> Iterator[Exam]:
+    yield sessions(data.events, data.labels, windows or SESSION_CROP, drop_unknown=drop_unknown)
 
 
-def _periods(data: EvaluationSet, windows: Windows | None) -> Iterator[Exam]:
-    return periods(data.events, data.labels, windows or SESSION_CROP)
+def _periods(data: EvaluationSet, windows: Windows | None, drop_unknown: bool) -> Iterator[Exam]:
+    return periods(data.events, data.labels, windows or SESSION_CROP, drop_unknown=drop_unknown)
 
 
-def _next_steps(data: EvaluationSet, windows: Windows | None) -> Iterator[Exam]:
-    yield global_time(data.events, windows or Crop(200))
+def _next_steps(data: EvaluationSet, windows: Windows | None, drop_unknown: bool) -> Iterator[Exam]:
+    yield global_time(data.events, windows or Crop(200), drop_unknown=drop_unknown)
 
 
 SESSION_CROP = Crop(50)

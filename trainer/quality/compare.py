@@ -1,0 +1,182 @@
+"""Contenders on a data set: each made for every exam of it, asked, and summed up."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from encoders.neural import ModuleEncoder
+from encoders.window import WindowRule
+from trainer.errors import ContenderError, DatasetError
+from trainer.evaluation.live import evaluate_live
+from trainer.evaluation.metrics import category_vectors
+from trainer.evaluation.protocols import Exam, Part, held_out
+from trainer.evaluation.queries import Crop
+from trainer.evaluation.run import Evaluation, evaluate
+from trainer.evaluation.sets import EvaluationSet, exams
+from trainer.evaluation.summary import Result, summarise
+from trainer.quality.contenders import Contender, FileSettings
+from trainer.quality.cost import Cost
+from trainer.quality.models import Ready, Workshop
+from trainer.report import Report
+
+STEPS_TIMED = 500
+"""Steps of one encoder whose median is what a step costs."""
+
+
+@dataclass(frozen=True)
+class Entrant:
+    """A contender with the seed that it is fitted with."""
+
+    contender: Contender
+    seed: int = 0
+    name: str = ""
+    """What it is called in the result; by default as the contender."""
+
+    @property
+    def label(self) -> str:
+        """What it is called."""
+        return self.name or self.contender.name
+
+
+def entrants(contenders: Sequence[Contender], seeds: Sequence[int]) -> list[Entrant]:
+    """Each contender once for each seed, if chance has a part in it; of several seeds, the name says which."""
+    found = []
+    for contender in contenders:
+        if contender.is_seeded and len(seeds) > 1:
+            found += [Entrant(contender, seed, f"{contender.name}@{seed}") for seed in seeds]
+        else:
+            found.append(Entrant(contender, seeds[0]))
+    return found
+
+
+def compare(
+    data: EvaluationSet,
+    settings: FileSettings,
+    running: Sequence[Entrant],
+    workshop: Workshop,
+    report: Report,
+    part: Part = "test",
+    live: bool | None = None,
+) -> Result:
+    """All figures of some models on a data set.
+
+    Args:
+        data: The data set.
+        settings: How it is used.
+        running: Who is compared.
+        workshop: Makes them.
+        report: Told how far it is.
+        part: What they are asked.
+        live: Whether they are asked event by event as these arrive; by default as they say, all the same.
+
+    Returns:
+        As `summarise` gives it, and of each model under ``fit`` what making it cost, and what it came to.
+
+    Raises:
+        TrainerError: If a model cannot be made, or the data set cannot be asked so.
+    """
+    live = _mode(running, live)
+    insist_on_enough(data)
+    evaluations, made = [], []
+    exam = None
+    for exam in _exams(data, settings, part, live):
+        ready = {one.label: workshop.make(one.contender, exam, one.seed, part, live) for one in running}
+        evaluations.append(_ask(exam, ready, part, live, report))
+        made.append({name: (each.cost, each.weights, step_us(each.encoder)) for name, each in ready.items()})
+    assert exam is not None  # a data set has an exam
+    vectors = category_vectors(data.categories) if any(data.categories) else None
+    result = summarise(evaluations, item_vectors=vectors, dataset=data.name, protocol=_protocol(exam, part, live))
+    for name, model in result["models"].items():
+        model["fit"] = _fit_figures([each[name] for each in made])
+    return result
+
+
+def insist_on_enough(data: EvaluationSet) -> None:
+    """Refuse a data set on which no models can be compared.
+
+    Raises:
+        DatasetError: If it has fewer than two users or items.
+    """
+    for ids, what in ((data.events.user_ids, "user"), (data.events.item_ids, "item")):
+        if len(ids) < 2:
+            raise DatasetError(f"{data.name} has events of one {what} only; models are compared on at least 2 {what}s")
+
+
+def step_us(encoder: ModuleEncoder[Any] | None) -> float | None:
+    """What one more item of one user costs an encoder, in microseconds: the median of some steps."""
+    if encoder is None:
+        return None
+    spent_s, states = [], encoder.initial_states(1)
+    n_items = len(encoder.item_vectors) - 1
+    for step in range(STEPS_TIMED):
+        item = np.array([1 + step % n_items])
+        since_s = time.perf_counter()
+        after, _ = encoder.step(states, item)
+        spent_s.append(time.perf_counter() - since_s)
+        states = after if step % 20 else encoder.initial_states(1)  # about as long as sessions are
+    return 1e6 * float(np.median(spent_s))
+
+
+def _mode(running: Sequence[Entrant], live: bool | None) -> bool:
+    """Whether models are asked live.
+
+    Raises:
+        ContenderError: If it is not said, and they do not agree.
+    """
+    asked = {one.contender.live for one in running} if live is None else {live}
+    if len(asked) > 1:
+        names = ", ".join(one.label for one in running if one.contender.live)
+        raise ContenderError(f"{names} is to be asked live, the others not; ask all live with --live, or compare apart")
+    return asked == {True}
+
+
+def _exams(data: EvaluationSet, settings: FileSettings, part: Part, live: bool) -> Iterator[Exam]:
+    """The exams of a data set as the file says."""
+    windows = WindowRule() if settings.windows == "served" else None
+    for exam in exams(data, windows, drop_unknown=not live):
+        chosen = replace(exam, excluded=settings.excluded or exam.excluded)
+        yield held_out(chosen, settings.validation_fraction, not live) if part == "validation" else chosen
+
+
+def _ask(exam: Exam, ready: dict[str, Ready], part: Part, live: bool, report: Report) -> Evaluation:
+    if not (exam.split.validation if part == "validation" else exam.split.test).any():
+        raise DatasetError(f"{exam.name}: the {part} part is empty")
+    if live:
+        answers = {name: each.answers for name, each in ready.items()}
+        evaluation = evaluate_live(answers, exam, report, part, knows_past=True)
+    else:
+        evaluation = evaluate({name: each.ranked for name, each in ready.items()}, exam.queries(part), report)
+    if not len(evaluation.users):
+        raise DatasetError(f"{exam.name}: nobody in the {part} part has an event before, so nothing can be asked")
+    return evaluation
+
+
+def _protocol(exam: Exam, part: Part, live: bool) -> str:
+    """How models were asked, in words."""
+    name = "periods" if exam.name.startswith("period ") else exam.name
+    windows = f"newest {exam.windows.max_len}" if isinstance(exam.windows, Crop) else "windows as served"
+    excluded = {
+        "none": "anything",
+        "last": "all but the last item",
+        "fed": "all but what is fed",
+        "seen": "all but what was seen",
+    }
+    how = "asked before each event as it arrives" if live else "asked"
+    return f"{name}, {how} for the {part} part, {windows}, {excluded[exam.excluded]} listed"
+
+
+def _fit_figures(made: Sequence[tuple[Cost, tuple[float, ...], float | None]]) -> dict[str, Any]:
+    """What making a model cost over all exams, and what it came to."""
+    figures = sum((cost for cost, _, _ in made), Cost()).figures
+    steps = [step for _, _, step in made if step is not None]
+    weights = [list(weights) for _, weights, _ in made if weights]
+    return (
+        figures
+        | ({"us_per_step": float(np.median(steps))} if steps else {})
+        | ({"weights": weights} if weights else {})
+    )

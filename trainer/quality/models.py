@@ -1,0 +1,165 @@
+"""Contenders as models that answer: fitted, or having learned every event once.
+
+Shape letters: ``Q`` queries, ``M`` members, ``D`` length of a member's list.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from encoders.blend import ask_all, blend, learned_weights
+from encoders.fusion import Lists
+from encoders.markov import Markov, MarkovConfig
+from encoders.popularity import LivePopularity
+from encoders.protocols import IntArray, LiveRetriever, Retriever
+from encoders.retrieval import EncoderRetriever
+from encoders.session_knn import SessionKNN, SessionKNNConfig
+from index.flat import FlatIndex
+from trainer.errors import DatasetError
+from trainer.evaluation.live import EVENTS_AT_ONCE
+from trainer.evaluation.metrics import KS
+from trainer.evaluation.protocols import Exam, Part, held_out
+from trainer.evaluation.queries import Queries
+from trainer.evaluation.run import QUERIES_AT_ONCE, FullScores
+from trainer.quality.contenders import BlendConfig, Contender, PopularityConfig
+from trainer.quality.cost import Cost, Stopwatch
+from trainer.quality.fits import fit_encoder
+from trainer.report import Report
+from trainer.settings import TrainerSettings
+
+MOST_WEIGHED = 20_000
+"""Queries of the validation part that weights are learned on, evenly spread."""
+
+
+@dataclass(frozen=True)
+class Ready:
+    """A model that may be asked."""
+
+    answers: Retriever
+    cost: Cost
+    """Of making it."""
+    encoder: Any = None
+    """Where it is an encoder: for exact ranks, and to see what a step costs."""
+    weights: tuple[float, ...] = ()
+    """Of a blend's members."""
+
+    @property
+    def ranked(self) -> Retriever | FullScores:
+        """What `evaluate` asks: an encoder for the scores of all items."""
+        return FullScores(self.encoder, self.encoder.item_vectors) if self.encoder else self.answers
+
+
+@dataclass(frozen=True)
+class Workshop:
+    """Makes models."""
+
+    folder: Path | None
+    """Where fits are kept; None for nowhere."""
+    validation_fraction: float
+    """As `FileSettings` has it."""
+    report: Report
+
+    def make(self, contender: Contender, exam: Exam, seed: int, part: Part = "test", live: bool = False) -> Ready:
+        """A model that has learned the training part of an exam; one that is asked live, all before the part.
+
+        Args:
+            contender: Which.
+            exam: What it learns from, and its weights if it is a blend whose weights are to be learned.
+            seed: Of the fit, where chance has a part in it.
+            part: What it will be asked.
+            live: Whether it will be asked live.
+
+        Raises:
+            TrainerError: If it cannot be fitted.
+        """
+        if isinstance(config := contender.config, BlendConfig):
+            return self._blend(contender, config, exam, seed, part, live)
+        if isinstance(config, TrainerSettings):
+            settings = config.model_copy(update={"seed": seed})
+            fit = fit_encoder(exam, settings, self.folder, self.report, f"{exam.name}: training {contender.name}")
+            retriever = EncoderRetriever(fit.encoder, FlatIndex.build(fit.encoder.item_vectors))
+            return Ready(retriever, fit.cost, fit.encoder)
+        return _learned(config, exam, part if live else None)
+
+    def _blend(self, contender: Contender, config: BlendConfig, exam: Exam, seed: int, part: Part, live: bool) -> Ready:
+        members = [self.make(member, exam, seed, part, live) for member in contender.members]
+        cost = sum((member.cost for member in members), Cost())
+        weights = config.weights
+        if weights is None:
+            weights, spent = self._learn_weights(contender, config, exam, seed)
+            cost += spent
+        answers = blend([member.answers for member in members], weights, config.fusion, config.depth)
+        return Ready(answers, cost, weights=tuple(weights))
+
+    def _learn_weights(
+        self, contender: Contender, config: BlendConfig, exam: Exam, seed: int
+    ) -> tuple[tuple[float, ...], Cost]:
+        """Weights that are best on the validation part, for members that have not seen it; and what that cost."""
+        within = held_out(exam, self.validation_fraction)
+        members = [self.make(member, within, seed, "validation") for member in contender.members]
+        queries = within.queries("validation")
+        self.report.say(f"{exam.name}: learning the weights of {contender.name}")
+        watch = Stopwatch(sum((member.cost for member in members), Cost()))
+        lists, targets = _allowed(queries, [member.answers for member in members], config.depth)
+        weights = learned_weights(lists, targets, max(KS), config.metric, config.fusion)
+        shares = ", ".join(f"{m.name} {w:.2f}" for m, w in zip(contender.members, weights, strict=True))
+        self.report.say(f"  {shares}")
+        return tuple(weights.tolist()), watch.spent(0)
+
+
+def _learned(config: Any, exam: Exam, before: Part | None) -> Ready:
+    """A retriever that has learned event after event: those before a part, or of the training part."""
+    watch = Stopwatch()
+    model = _fresh(config)
+    events = np.flatnonzero(exam.split.train if before is None else exam.before(before))
+    users, items, times_s = exam.events.user_codes, exam.numbers, exam.events.times_ms / 1000
+    for start in range(0, len(events), EVENTS_AT_ONCE):
+        some = events[start : start + EVENTS_AT_ONCE]
+        model.learn(users[some], items[some], times_s[some])
+    return Ready(model, watch.spent(len(events)))
+
+
+def _fresh(config: Any) -> LiveRetriever:
+    """A retriever that has learned nothing yet."""
+    match config:
+        case PopularityConfig():
+            return LivePopularity(config.half_life_s or np.inf)
+        case MarkovConfig():
+            return Markov(config)
+        case SessionKNNConfig():
+            return SessionKNN(config)
+    raise ValueError(f"{config!r} is of no retriever")
+
+
+def _allowed(queries: Queries, members: Sequence[Retriever], depth: int) -> tuple[Lists, IntArray]:
+    """The members' answers with what may not be listed struck out, and the targets, for some of the queries.
+
+    Raises:
+        DatasetError: If there are no queries.
+    """
+    if not len(queries):
+        raise DatasetError("the validation part asks nothing, so weights cannot be learned; give the blend `weights`")
+    some = np.unique(np.linspace(0, len(queries) - 1, min(len(queries), MOST_WEIGHED)).astype(np.int64))
+    starts = range(0, len(some), QUERIES_AT_ONCE)
+    found = [_ask(queries, some[start : start + QUERIES_AT_ONCE], members, depth) for start in starts]
+    items_MQD, scores_MQD = (np.concatenate(parts, axis=1) for parts in zip(*found, strict=True))
+    return Lists(items_MQD, scores_MQD), queries.target_items[some]
+
+
+def _ask(queries: Queries, some: IntArray, members: Sequence[Retriever], depth: int) -> Lists:
+    """The best of each member's items that may be listed. Shape: ``(Q,)`` to ``(M, Q, D)``."""
+    windows, width = queries.windows(some), queries.n_items + 1
+    rows, items = queries.excluded_items(some, windows)
+    answer = ask_all(members, windows, min(queries.n_items, depth + int(np.bincount(rows).max(initial=0))))
+    pairs = np.arange(len(some))[:, None] * width + answer.items_MBD
+    allowed = (answer.items_MBD > 0) & ~np.isin(pairs, rows * width + items)
+    if queries.candidates is not None:
+        allowed &= queries.candidates[answer.items_MBD]
+    front = np.argsort(~allowed, axis=2, kind="stable")[:, :, :depth]
+    listed, scores = np.where(allowed, answer.items_MBD, 0), answer.scores_MBD
+    return Lists(np.take_along_axis(listed, front, axis=2), np.take_along_axis(scores, front, axis=2))
