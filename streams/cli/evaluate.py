@@ -1,4 +1,4 @@
-"""`streamrec evaluate`: what a model is worth on events it has not seen."""
+"""`streamrec evaluate`: what a model is worth on events it has not seen, or models beside each other on a data set."""
 
 from __future__ import annotations
 
@@ -11,12 +11,15 @@ import typer
 
 from streams.cli.app import app
 from streams.cli.archive import ArchiveOption, NoArchiveOption, archive_folder
+from streams.cli.comparison import Part, Windows
 from streams.cli.config import ConfigOption, SetOption, Settings, load_settings
 
 if TYPE_CHECKING:
     from encoders.bundle import Bundle
     from trainer.assess import Assessment
     from trainer.report import Report
+
+COMPARING = "Comparing models by name"
 
 
 @app.command()
@@ -31,12 +34,71 @@ def evaluate(
         bool, typer.Option("--current", help="The newest announced model; this is the default.")
     ] = False,
     data: Annotated[
-        Path | None,
-        typer.Option(metavar="DIR", help="A data set's folder. Default: the topic `interactions`.", show_default=False),
+        str | None,
+        typer.Option(
+            metavar="NAME|DIR",
+            help="A data set: its folder, or the name of one under STREAMREC_DATA. Default: the topic `interactions`.",
+            show_default=False,
+        ),
     ] = None,
     archive: ArchiveOption = None,
     no_archive: NoArchiveOption = False,
     json_file: Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Write the figures there.")] = None,
+    models: Annotated[
+        str | None,
+        typer.Option(
+            metavar="A,B",
+            help="Compare these models on --data: popularity, markov, session-knn, gru, lru, sasrec, or what the file"
+            " of --models-config calls them.",
+            show_default=False,
+            rich_help_panel=COMPARING,
+        ),
+    ] = None,
+    models_config: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="How each model is set, a TOML table each. Default: streamrec's own for the data set, if it has one.",
+            show_default=False,
+            rich_help_panel=COMPARING,
+        ),
+    ] = None,
+    part: Annotated[
+        Part, typer.Option(help="What models are asked; neither is learned from.", rich_help_panel=COMPARING)
+    ] = Part.TEST,
+    live: Annotated[
+        bool,
+        typer.Option(
+            "--live",
+            help="Ask before each event as it arrives, and then let the model have it.",
+            rich_help_panel=COMPARING,
+        ),
+    ] = False,
+    windows: Annotated[
+        Windows | None,
+        typer.Option(
+            help="What models are fed: the crop of the data set's paper, or what a worker keeps. Default: paper.",
+            show_default=False,
+            rich_help_panel=COMPARING,
+        ),
+    ] = None,
+    seeds: Annotated[
+        list[int] | None,
+        typer.Option("--seed", metavar="N", help="Of the fits; repeatable. Default: 0.", rich_help_panel=COMPARING),
+    ] = None,
+    fits: Annotated[
+        Path,
+        typer.Option(metavar="DIR", help="Where fits are kept, so that none is done twice.", rich_help_panel=COMPARING),
+    ] = Path(".quality"),
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR",
+            help="Write a report in Markdown there, with plots and all figures.",
+            show_default=False,
+            rich_help_panel=COMPARING,
+        ),
+    ] = None,
 ) -> None:
     """Measure a model beside popularity: is what a user did next in the list that the event before brought?
 
@@ -44,7 +106,49 @@ def evaluate(
     part (trainer.test_fraction, by time), which the model may have been trained on. Windows hold all of a user's
     events up to then, seen items are left out, and all items are ranked. Where the trainer has an archive, only what is
     new in the topic is read, into it.
+
+    With --models, models are compared that need no bundle: `streamrec evaluate --models popularity,session-knn,gru
+    --data ml-100k` fits them to the oldest part of a data set as its papers split it, ranks all items for each query of
+    the newest, and prints every figure with its interval, what the models cost, and how far each is above the first.
     """
+    comparison = {"--models-config": models_config, "--live": live, "--windows": windows, "--seed": seeds}
+    if models is None:
+        if given := [name for name, value in {**comparison, "--output": output}.items() if value]:
+            raise typer.BadParameter(f"{given[0]} goes with --models, which names what is compared")
+        _evaluate_bundle(config, sets, bundle, current, data, archive, no_archive, json_file)
+        return
+    if bundle or current or archive or no_archive:
+        raise typer.BadParameter("--models are fitted to --data: --bundle, --current and archives do not go with them")
+    if data is None:
+        raise typer.BadParameter("--models needs --data: a folder, or the name of a data set such as ml-100k")
+    names = [name.strip() for name in models.split(",") if name.strip()]
+    if not names or len(set(names)) < len(names):
+        raise typer.BadParameter("--models names one model or more, with commas between, none twice")
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    from rich.console import Console
+
+    from streams.cli.comparison import Comparison, compare_models
+
+    compare_models(
+        Comparison(
+            names, data, models_config, part, windows, live, tuple(dict.fromkeys(seeds or [0])), fits, output,
+            json_file,
+        ),
+        Console(),
+    )  # fmt: skip
+
+
+def _evaluate_bundle(
+    config: Path | None,
+    sets: list[str] | None,
+    bundle: Path | None,
+    current: bool,
+    data: str | None,
+    archive: Path | None,
+    no_archive: bool,
+    json_file: Path | None,
+) -> None:
+    """Measure a bundle on the topic or on a data set."""
     if bundle and current:
         raise typer.BadParameter("give --bundle or --current, not both")
     settings = load_settings(config, sets)
@@ -58,7 +162,7 @@ def evaluate(
 
     console = Console()
     with ConsoleReport(console) as report:
-        assessment = _assess(settings, bundle, data, folder, report)
+        assessment = _assess(settings, bundle, Path(data) if data else None, folder, report)
     figures = assessment.figures
     if figures:
         seen = "not seen in training" if assessment.unseen else "that the model may have been trained on"

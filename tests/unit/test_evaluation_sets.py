@@ -58,6 +58,12 @@ def test_more_rows_than_are_read_at_once_are_all_read(tmp_path: Path, monkeypatc
     assert data.labels.tolist() == ["0", "1", "2", "3", "4"]
 
 
+def test_rows_without_a_user_or_an_item_are_left_out(tmp_path: Path) -> None:
+    data = read_set(write(tmp_path, "u,x,1,view,a\n,y,2,view,b\nu,,3,view,c\nu,z,4,view,d\n"))
+    assert (data.events.item_ids, data.events.times_ms.tolist()) == (["x", "z"], [1000, 4000])
+    assert data.labels.tolist() == ["a", "d"]
+
+
 def test_categories_are_those_of_the_item_numbers(tmp_path: Path) -> None:
     data = read_set(write(tmp_path, "u,x,1,view,\nu,y,2,view,\n", "item_id,title,categories\ny,,a|b\nz,,c\n"))
     assert data.categories == [[], ["a", "b"]]
@@ -69,6 +75,9 @@ def test_categories_are_those_of_the_item_numbers(tmp_path: Path) -> None:
         ("", "no interactions"),
         ("u,a,1,view,\nu,b,,view,\n", "timestamps in some rows"),
         ("u,a,yesterday,view,\n", "yesterday"),
+        ("u,a,1,view,\nu,b,nan,view,\n", "not a number of seconds: 'nan'"),
+        ("u,a,inf,view,\n", "not a number of seconds: 'inf'"),
+        (",a,1,view,\nu,,2,view,\n", "no interactions"),
         ("u,a,1,view,\nu,b\n", "has not 5 cells"),
     ],
 )
@@ -90,8 +99,15 @@ def test_a_folder_without_a_data_set_is_refused(tmp_path: Path) -> None:
 
 def test_a_set_that_is_not_there_is_refused_by_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(DATA_VARIABLE, str(tmp_path))
-    with pytest.raises(DatasetError, match="no data set 'nothing'"):
+    (tmp_path / "something").mkdir()
+    with pytest.raises(DatasetError, match="no data set 'nothing'.*there is something"):
         set_folder("nothing")
+
+
+def test_items_that_training_does_not_have_are_dropped_unless_they_are_to_be_kept(tmp_path: Path) -> None:
+    rows = "u,a,1,view,train\nu,b,2,view,train\nv,a,3,view,test\nv,new,4,view,test\nv,b,5,view,test\n"
+    data = read_set(write(tmp_path / "serenade-sample", rows))
+    assert [len(exam.queries()) for kept in (True, False) for exam in exams(data, drop_unknown=kept)] == [1, 2]
 
 
 ROWS = "".join(f"{user},{item},,interaction,\n" for user in "ab" for item in "wxyz")

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from itertools import islice
+from itertools import compress, islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 DATA_VARIABLE, DEFAULT_DATA = "STREAMREC_DATA", "../shared/data"
 """Where data sets lie: the environment's name for the folder, and the folder without it."""
 ROWS_AT_ONCE = 1_024
+MOST_SECONDS = 1e15
+"""No time is as far off as this, which in milliseconds still is a 64-bit integer."""
 FloatColumn = npt.NDArray[np.float64]
 COLUMNS = ("user_id", "item_id", "timestamp", "event_type", "value")
 OTHER_TYPE = EventType.VIEW
@@ -56,14 +58,20 @@ def set_folder(name: str) -> Path:
     Raises:
         DatasetError: If it is not there.
     """
-    folder = Path(os.environ.get(DATA_VARIABLE, DEFAULT_DATA)) / name
-    if not folder.is_dir():
-        raise DatasetError(f"there is no data set {name!r} at {folder}; set {DATA_VARIABLE} to the folder of data sets")
-    return folder
+    data = Path(os.environ.get(DATA_VARIABLE, DEFAULT_DATA))
+    if not (data / name).is_dir():
+        there = ", ".join(sorted(path.name for path in data.glob("*/"))) if data.is_dir() else "no folder"
+        raise DatasetError(
+            f"there is no data set {name!r} at {data / name}; set {DATA_VARIABLE} to the folder of data sets, where there "
+            f"is {there or 'nothing'}"
+        )
+    return data / name
 
 
 def read_set(folder: Path) -> EvaluationSet:
     """Read a data set without an object for each row; a million rows take two to three seconds.
+
+    Rows that name no user or no item are left out.
 
     Args:
         folder: Holds the files of one of `trainer.datasets.LAYOUTS`, each gzipped or not.
@@ -99,7 +107,7 @@ def _read_events(table: Table, path: Path) -> tuple[Interactions, Labels, bool]:
             user_ids, item_ids, timestamps, kinds, values = (columns[name] for name in COLUMNS)
             blocks.append((users.of(user_ids), items.of(item_ids), types.of(kinds), labels.of(values)))
             times.append(_seconds(timestamps, path))
-    if not blocks:
+    if not any(len(column) for column in times):
         raise DatasetError(f"{path} holds no interactions")
     user_codes, item_codes, type_codes, label_codes = (np.concatenate(column) for column in zip(*blocks, strict=True))
     times_s = np.concatenate(times)
@@ -122,7 +130,7 @@ def _read_events(table: Table, path: Path) -> tuple[Interactions, Labels, bool]:
 
 
 def _blocks(names: list[str], reader: CsvReader, path: Path) -> Iterator[dict[str, Sequence[str]]]:
-    """Columns of some rows at a time; a column that the file does not have is empty text."""
+    """Columns of some rows at a time, without those of no user or no item; a column that is not there is empty text."""
     filled = filter(None, reader)
     while rows := [*islice(filled, ROWS_AT_ONCE)]:
         try:
@@ -132,7 +140,11 @@ def _blocks(names: list[str], reader: CsvReader, path: Path) -> Iterator[dict[st
                 f"{path}: a row that ends before line {reader.line_num + 1} has not {len(names)} cells, as its header"
             ) from error
         empty = ("",) * len(rows)
-        yield {name: cells.get(name, empty) for name in COLUMNS}
+        columns = {name: cells.get(name, empty) for name in COLUMNS}
+        if "" in columns["user_id"] or "" in columns["item_id"]:
+            named = [bool(user and item) for user, item in zip(columns["user_id"], columns["item_id"], strict=True)]
+            columns = {name: tuple(compress(column, named)) for name, column in columns.items()}
+        yield columns
 
 
 class _Codes(dict[str, int]):
@@ -159,9 +171,14 @@ class _Types(_Codes):
 def _seconds(timestamps: Sequence[str], path: Path) -> FloatColumn:
     """Seconds, NaN where there is nothing."""
     try:
-        return np.fromiter((float(text) if text else np.nan for text in timestamps), np.float64, len(timestamps))
+        times_s = np.fromiter((float(text) if text else np.nan for text in timestamps), np.float64, len(timestamps))
     except ValueError as error:
         raise DatasetError(f"{path}: a timestamp is not a number of seconds: {error}") from error
+    strange = ~(np.abs(times_s) < MOST_SECONDS)
+    if np.count_nonzero(strange) > timestamps.count(""):
+        text = next(text for text, is_strange in zip(timestamps, strange.tolist(), strict=True) if text and is_strange)
+        raise DatasetError(f"{path}: a timestamp is not a number of seconds: {text!r}")
+    return times_s
 
 
 Usage = Callable[[EvaluationSet, Windows | None, bool], Iterator[Exam]]

@@ -114,8 +114,8 @@ class Workshop:
 
 def _learned(config: Any, exam: Exam, before: Part | None) -> Ready:
     """A retriever that has learned event after event: those before a part, or of the training part."""
-    watch = Stopwatch()
-    model = _fresh(config)
+    _warm_up(_fresh(config))
+    watch, model = Stopwatch(), _fresh(config)
     events = np.flatnonzero(exam.split.train if before is None else exam.before(before))
     users, items, times_s = exam.events.user_codes, exam.numbers, exam.events.times_ms / 1000
     for start in range(0, len(events), EVENTS_AT_ONCE):
@@ -134,6 +134,12 @@ def _fresh(config: Any) -> LiveRetriever:
         case SessionKNNConfig():
             return SessionKNN(config)
     raise ValueError(f"{config!r} is of no retriever")
+
+
+def _warm_up(model: LiveRetriever) -> None:
+    """Have its loops compiled, or read from the cache, which is no cost of the model."""
+    model.learn(np.array([1, 1]), np.array([1, 2]), np.zeros(2))
+    model.retrieve(np.array([[1]]), 1)
 
 
 def _allowed(queries: Queries, members: Sequence[Retriever], depth: int) -> tuple[Lists, IntArray]:

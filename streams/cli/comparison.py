@@ -1,0 +1,165 @@
+"""`streamrec evaluate --models`: models by name on a data set, beside each other."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.table import Table
+
+    from trainer.evaluation.summary import Result
+    from trainer.quality.contenders import Configuration
+
+SHOWN = ("ndcg@10", "recall@10", "mrr@20", "recall@20")
+"""Figures of the table; the report and the JSON have all."""
+COMPARED = ("ndcg@10", "mrr@20")
+"""Figures of which the table shows by how much each model is above the first."""
+
+
+class Part(StrEnum):
+    """What models are asked."""
+
+    TEST = "test"
+    VALIDATION = "validation"
+
+
+class Windows(StrEnum):
+    """What models are fed."""
+
+    PAPER = "paper"
+    SERVED = "served"
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What was asked for on the command line."""
+
+    models: Sequence[str]
+    data: str
+    configuration: Path | None
+    part: Part
+    windows: Windows | None
+    live: bool
+    seeds: Sequence[int]
+    fits: Path
+    output: Path | None
+    json_file: Path | None
+
+
+def compare_models(asked: Comparison, console: Console) -> None:
+    """Fit, ask, print, write.
+
+    Raises:
+        TrainerError: If a model, the configuration or the data set is not what it should be, or cannot be asked so.
+    """
+    from streams.cli.training import ConsoleReport
+    from trainer.evaluation import read_set, write_report
+    from trainer.quality.compare import compare, entrants
+    from trainer.quality.models import Workshop
+
+    if asked.output and find_spec("matplotlib") is None:
+        raise typer.BadParameter("the report has plots, which need matplotlib: pip install 'streamrec[bench]'")
+    folder = _folder(asked.data, console)
+    configuration = _configuration(asked, folder.resolve().name)
+    settings = configuration.settings
+    if asked.windows:
+        settings = settings.model_copy(update={"windows": asked.windows.value})
+    running = entrants(configuration.pick(asked.models), asked.seeds)
+    with ConsoleReport(console) as report:
+        report.say(f"Reading {folder}; models are set by {configuration.source}")
+        data = read_set(folder)
+        workshop = Workshop(asked.fits, settings.validation_fraction, report)
+        result = compare(data, settings, running, workshop, report, asked.part.value, asked.live or None)
+    for table in (figures_table(result), costs_table(result)):
+        console.print(table)
+    if asked.json_file:
+        asked.json_file.write_text(json.dumps(result, indent=2, ensure_ascii=False) + "\n")
+    if asked.output:
+        console.print(f"report: {write_report(result, asked.output)}", highlight=False, soft_wrap=True)
+
+
+def _folder(data: str, console: Console) -> Path:
+    """Where the data set is: a folder as given, one by name, or MovieLens 100K, which is downloaded if need be."""
+    from trainer.errors import DatasetError
+    from trainer.evaluation import set_folder
+    from trainer.movielens import fetch_movielens_100k
+
+    if (folder := Path(data)).is_dir():
+        return folder
+    try:
+        return set_folder(data)
+    except DatasetError:
+        if data == "ml-100k":
+            return fetch_movielens_100k(lambda text: console.print(text, highlight=False, soft_wrap=True))
+        raise
+
+
+def _configuration(asked: Comparison, data: str) -> Configuration:
+    """How models are set: by the file that was given, else by the one for the data set, else by their defaults."""
+    from trainer.quality.contenders import Configuration, committed, read_configuration
+
+    path = asked.configuration or committed(data)
+    return read_configuration(path) if path else Configuration()
+
+
+def figures_table(result: Result) -> Table:
+    """The figures of each model with their intervals, and by how much it is above the first on the same queries."""
+    first, *others = result["models"]
+    table = _table(f"{result['dataset']}, {result['n_queries']:,} queries: {result['protocol']}")
+    table.caption = f"in brackets: {100 * result['level']:.0f} % of a bootstrap over users"
+    for name in (*SHOWN, *(f"{figure}, over {first}" for figure in COMPARED if others)):
+        table.add_column(name, justify="right")
+    above = {pair["model"]: pair["figures"] for pair in result["differences"] if pair["baseline"] == first}
+    for name, model in result["models"].items():
+        figures = [_interval(model["figures"][figure], "") for figure in SHOWN]
+        table.add_row(name, *figures, *(_interval(above[name][figure], "+") for figure in COMPARED if name in above))
+    return table
+
+
+def costs_table(result: Result) -> Table:
+    """What each model cost to fit, and what it costs to ask."""
+    table = _table("cost")
+    for name in ("fit, s", "CPU, s", "targets/s", "peak memory", "µs a query", "µs of learning a query", "µs a step"):
+        table.add_column(name, justify="right")
+    for name, model in result["models"].items():
+        fit = model["fit"]
+        table.add_row(
+            name,
+            f"{fit['wall_s']:,.1f}",
+            f"{fit['cpu_s']:,.1f}",
+            f"{fit['targets_per_s']:,.0f}",
+            f"{fit['peak_bytes'] / 1e6:,.0f} MB",
+            f"{model['us_per_query']:,.0f}",
+            f"{learning:,.1f}" if (learning := model["learning_us_per_query"]) else "",
+            f"{fit['us_per_step']:,.0f}" if "us_per_step" in fit else "",
+        )
+    return table
+
+
+def _table(title: str) -> Table:
+    from rich.table import Table
+
+    table = Table(title=title, title_justify="left", caption_justify="left")
+    table.add_column("model")
+    return table
+
+
+def _interval(figure: Mapping[str, Any], sign: str) -> str:
+    """A figure above its interval.
+
+    Example:
+        >>> print(_interval({"mean": 0.19304, "low": 0.185, "high": 0.20111}, sign="+"))
+        +.1930
+        [+.1850, +.2011]
+    """
+    mean, low, high = (f"{figure[end]:{sign}.4f}".replace("0.", ".", 1) for end in ("mean", "low", "high"))
+    return f"{mean}\n[{low}, {high}]"
