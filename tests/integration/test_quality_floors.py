@@ -6,8 +6,6 @@ fitted to targets in random order: it learns what is popular and nothing of what
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 
 from tests.rankers import Silent

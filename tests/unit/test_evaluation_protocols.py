@@ -7,7 +7,7 @@ import pytest
 
 from tests.logs import make_log
 from trainer.errors import DatasetError
-from trainer.evaluation.protocols import Exam, Part, global_time, leave_one_out, periods, sessions
+from trainer.evaluation.protocols import Exam, Part, global_time, held_out, leave_one_out, periods, sessions
 from trainer.evaluation.queries import Crop
 
 CROP = Crop(3)
@@ -178,3 +178,23 @@ def test_counts_are_of_what_was_known_before_the_part() -> None:
     exam = leave_one_out(HISTORY, CROP)
     assert exam.queries("validation").item_counts.tolist() == [0, 1, 1, 1, 0, 0]
     assert exam.queries("test").item_counts.tolist() == [0, 1, 1, 1, 1, 0]
+
+
+def test_newest_users_of_the_training_part_are_held_out_where_none_validate() -> None:
+    """Of two training sessions the later one; what of it the other does not have goes."""
+    log = make_log([(0, 0, 1), (1, 0, 2), (0, 1, 3), (1, 3, 4), (1, 1, 5), (2, 0, 6), (2, 1, 7)])
+    exam = held_out(sessions(log, np.array(["train"] * 5 + ["test"] * 2), CROP), 0.5)
+    assert trained(exam) == [1, 2]
+    assert asked(exam, "validation") == [([1], 2)]
+    assert not exam.split.test.any()
+
+
+def test_what_is_held_out_keeps_new_items_where_it_is_told_to() -> None:
+    log = make_log([(0, 0, 1), (0, 1, 2), (1, 0, 3), (1, 3, 4), (1, 1, 5), (2, 0, 6), (2, 1, 7)])
+    exam = sessions(log, np.array(["train"] * 5 + ["test"] * 2), CROP, drop_unknown=False)
+    assert len(held_out(exam, 0.5, drop_unknown=False).queries("validation")) == 2
+
+
+def test_an_exam_that_validates_is_left_as_it_is() -> None:
+    exam = leave_one_out(HISTORY, CROP)
+    assert held_out(exam, 0.5) is exam

@@ -11,7 +11,16 @@ from tests.logs import make_log
 from tests.rankers import Fixed, Silent, full_scores
 from trainer.evaluation.metrics import NOT_FOUND
 from trainer.evaluation.queries import Crop, Excluded, Queries
-from trainer.evaluation.run import allowed_lists, evaluate, exact_ranks, rank_all, rank_listed, ranks_in
+from trainer.evaluation.run import (
+    Answers,
+    Evaluation,
+    allowed_lists,
+    evaluate,
+    exact_ranks,
+    rank_all,
+    rank_listed,
+    ranks_in,
+)
 from trainer.interactions import Interactions
 
 N_ITEMS = 5
@@ -121,3 +130,13 @@ def test_each_model_gets_the_same_queries_and_says_how_far_it_is() -> None:
     assert list(evaluation.answers) == ["a", "b"]
     assert evaluation.users.tolist() == [0, 0]
     assert report.told == [("evaluating a", 2, 2), ("evaluating b", 2, 2)]
+
+
+def test_some_of_the_queries_cost_their_share() -> None:
+    whole = Evaluation(
+        np.array([3, 4, 5, 6]), np.zeros(2), {"m": Answers(np.arange(4), np.arange(8).reshape(4, 2), 2.0, 1.0)}
+    )
+    some = whole.where(np.array([True, False, False, True]))
+    answers = some.answers["m"]
+    assert (some.users.tolist(), answers.ranks.tolist(), answers.lists.tolist()) == ([3, 6], [0, 3], [[0, 1], [6, 7]])
+    assert (answers.seconds, answers.learning_seconds) == (1.0, 0.5)

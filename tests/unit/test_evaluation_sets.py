@@ -100,7 +100,7 @@ def test_a_folder_without_a_data_set_is_refused(tmp_path: Path) -> None:
 def test_a_set_that_is_not_there_is_refused_by_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(DATA_VARIABLE, str(tmp_path))
     (tmp_path / "something").mkdir()
-    with pytest.raises(DatasetError, match="no data set 'nothing'.*there is something"):
+    with pytest.raises(DatasetError, match=r"no data set 'nothing'.*there is something"):
         set_folder("nothing")
 
 

@@ -16,6 +16,7 @@ import torch
 from encoders.protocols import FloatArray, IntArray, Retriever, SequenceEncoder
 from trainer.evaluation.metrics import KS, NOT_FOUND
 from trainer.evaluation.queries import Queries
+from trainer.interactions import BoolArray
 from trainer.report import Report
 
 QUERIES_AT_ONCE = 512
@@ -75,6 +76,15 @@ class Evaluation:
     """How often each item is in what was known before. Shape: ``(N + 1,)``."""
     answers: Mapping[str, Answers]
     """By the model's name."""
+
+    def where(self, mask: BoolArray) -> Evaluation:
+        """On some of the queries; each is taken to have cost the same. Shape: ``(Q,)``."""
+        share = np.count_nonzero(mask) / max(1, len(mask))
+        answers = {
+            name: Answers(each.ranks[mask], each.lists[mask], share * each.seconds, share * each.learning_seconds)
+            for name, each in self.answers.items()
+        }
+        return Evaluation(self.users[mask], self.item_counts, answers)
 
 
 def evaluate(

@@ -6,7 +6,7 @@ Shape letters: ``E`` events, ``N`` items.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import compress, islice
 from pathlib import Path
@@ -60,10 +60,10 @@ def set_folder(name: str) -> Path:
     """
     data = Path(os.environ.get(DATA_VARIABLE, DEFAULT_DATA))
     if not (data / name).is_dir():
-        there = ", ".join(sorted(path.name for path in data.glob("*/"))) if data.is_dir() else "no folder"
+        there = sorted(path.name for path in data.iterdir() if path.is_dir()) if data.is_dir() else []
         raise DatasetError(
-            f"there is no data set {name!r} at {data / name}; set {DATA_VARIABLE} to the folder of data sets, where there "
-            f"is {there or 'nothing'}"
+            f"there is no data set {name!r} at {data / name}; set {DATA_VARIABLE} to the folder of data sets. "
+            f"In this one there is {', '.join(there) or 'nothing'}"
         )
     return data / name
 
@@ -129,7 +129,7 @@ def _read_events(table: Table, path: Path) -> tuple[Interactions, Labels, bool]:
     return events, np.array(list(labels))[label_codes[order]], has_arrival
 
 
-def _blocks(names: list[str], reader: CsvReader, path: Path) -> Iterator[dict[str, Sequence[str]]]:
+def _blocks(names: list[str], reader: CsvReader, path: Path) -> Iterator[Mapping[str, Sequence[str]]]:
     """Columns of some rows at a time, without those of no user or no item; a column that is not there is empty text."""
     filled = filter(None, reader)
     while rows := [*islice(filled, ROWS_AT_ONCE)]:
@@ -140,7 +140,7 @@ def _blocks(names: list[str], reader: CsvReader, path: Path) -> Iterator[dict[st
                 f"{path}: a row that ends before line {reader.line_num + 1} has not {len(names)} cells, as its header"
             ) from error
         empty = ("",) * len(rows)
-        columns = {name: cells.get(name, empty) for name in COLUMNS}
+        columns: dict[str, tuple[str, ...]] = {name: cells.get(name, empty) for name in COLUMNS}
         if "" in columns["user_id"] or "" in columns["item_id"]:
             named = [bool(user and item) for user, item in zip(columns["user_id"], columns["item_id"], strict=True)]
             columns = {name: tuple(compress(column, named)) for name, column in columns.items()}

@@ -15,7 +15,7 @@ from trainer.quality.contenders import CONFIGURATIONS, Contender, FileSettings, 
 from trainer.quality.models import Workshop
 from trainer.report import Report
 
-WHOLE = ("protocol", "n_queries", "n_users", "n_items", "n_periods", "level", "n_resamples")
+WHOLE = ("protocol", "n_queries", "n_queries_with_new_items", "n_users", "n_items", "n_periods", "level", "n_resamples")
 """What a cell takes over from a result beside its model."""
 
 
@@ -98,7 +98,7 @@ def run_cell(cell: Cell, working: Path | None, report: Report) -> dict[str, Any]
         "model": cell.contender.name,
         "seed": cell.seed,
         "configuration": cell.configuration,
-        **{name: result[name] for name in WHOLE},
+        **{name: result[name] for name in WHOLE if name in result},
         **model,
     }
 

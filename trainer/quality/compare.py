@@ -19,6 +19,7 @@ from trainer.evaluation.queries import Crop
 from trainer.evaluation.run import Evaluation, evaluate
 from trainer.evaluation.sets import EvaluationSet, exams
 from trainer.evaluation.summary import Result, summarise
+from trainer.interactions import BoolArray
 from trainer.quality.contenders import Contender, FileSettings
 from trainer.quality.cost import Cost
 from trainer.quality.models import Ready, Workshop
@@ -75,22 +76,34 @@ def compare(
         live: Whether they are asked event by event as these arrive; by default as they say, all the same.
 
     Returns:
-        As `summarise` gives it, and of each model under ``fit`` what making it cost, and what it came to.
+        As `summarise` gives it, and of each model under ``fit`` what making it cost, and what it came to. Models that
+        are asked live may learn items that the training part does not have; so that their figures are of the queries
+        that others are asked, too, those of such items have figures of their own: ``figures_with_new_items``, of
+        ``n_queries_with_new_items``.
 
     Raises:
         TrainerError: If a model cannot be made, or the data set cannot be asked so.
     """
     live = _mode(running, live)
     insist_on_enough(data)
-    evaluations, made = [], []
-    exam = None
+    asked, made, protocol = [], [], ""
     for exam in _exams(data, settings, part, live):
         ready = {one.label: workshop.make(one.contender, exam, one.seed, part, live) for one in running}
-        evaluations.append(_ask(exam, ready, part, live, report))
+        asked.append(_ask(exam, ready, part, live, report))
         made.append({name: (each.cost, each.weights, step_us(each.encoder)) for name, each in ready.items()})
-    assert exam is not None  # a data set has an exam
+        protocol = _protocol(exam, part, live)
     vectors = category_vectors(data.categories) if any(data.categories) else None
-    result = summarise(evaluations, item_vectors=vectors, dataset=data.name, protocol=_protocol(exam, part, live))
+    result = summarise(
+        [evaluation.where(is_of_known) for evaluation, is_of_known in asked],
+        item_vectors=vectors,
+        dataset=data.name,
+        protocol=protocol,
+    )
+    if not all(is_of_known.all() for _, is_of_known in asked):
+        with_new = summarise([evaluation for evaluation, _ in asked])
+        result["n_queries_with_new_items"] = with_new["n_queries"]
+        for name, model in with_new["models"].items():
+            result["models"][name]["figures_with_new_items"] = model["figures"]
     for name, model in result["models"].items():
         model["fit"] = _fit_figures([each[name] for each in made])
     return result
@@ -143,17 +156,17 @@ def _exams(data: EvaluationSet, settings: FileSettings, part: Part, live: bool) 
         yield held_out(chosen, settings.validation_fraction, not live) if part == "validation" else chosen
 
 
-def _ask(exam: Exam, ready: dict[str, Ready], part: Part, live: bool, report: Report) -> Evaluation:
-    if not (exam.split.validation if part == "validation" else exam.split.test).any():
-        raise DatasetError(f"{exam.name}: the {part} part is empty")
+def _ask(exam: Exam, ready: dict[str, Ready], part: Part, live: bool, report: Report) -> tuple[Evaluation, BoolArray]:
+    """What models answered, and which queries are of items that the training part has."""
+    queries = exam.queries(part)
+    if not len(queries):
+        raise DatasetError(f"{exam.name}: nothing can be asked, as nobody in the {part} part has an event before")
     if live:
         answers = {name: each.answers for name, each in ready.items()}
-        evaluation = evaluate_live(answers, exam, report, part, knows_past=True)
-    else:
-        evaluation = evaluate({name: each.ranked for name, each in ready.items()}, exam.queries(part), report)
-    if not len(evaluation.users):
-        raise DatasetError(f"{exam.name}: nobody in the {part} part has an event before, so nothing can be asked")
-    return evaluation
+        is_of_known = queries.is_of_known if exam.known_items_only else np.ones(len(queries), dtype=bool)
+        return evaluate_live(answers, exam, report, part, knows_past=True), is_of_known
+    evaluation = evaluate({name: each.ranked for name, each in ready.items()}, queries, report)
+    return evaluation, np.ones(len(queries), dtype=bool)
 
 
 def _protocol(exam: Exam, part: Part, live: bool) -> str:

@@ -1,0 +1,103 @@
+"""Models on a data set: how they are asked, what is refused, and what the result says."""
+
+from __future__ import annotations
+
+import gzip
+from pathlib import Path
+
+import pytest
+
+from tests.rankers import Silent
+from trainer.errors import ContenderError, DatasetError
+from trainer.evaluation import EvaluationSet, read_set
+from trainer.evaluation.summary import Result
+from trainer.quality.compare import Entrant, compare, entrants
+from trainer.quality.contenders import Configuration, FileSettings, read_configuration
+from trainer.quality.models import Workshop
+
+HEADER = "user_id,item_id,timestamp,event_type,value\n"
+
+
+def data_set(folder: Path, rows: list[tuple[int, int, str]]) -> EvaluationSet:
+    """Sessions: session, item, and the label; time is the row's number."""
+    folder.mkdir(exist_ok=True)
+    lines = "".join(f"s{session},i{item},{n},view,{label}\n" for n, (session, item, label) in enumerate(rows))
+    (folder / "events.csv.gz").write_bytes(gzip.compress((HEADER + lines).encode()))
+    return read_set(folder)
+
+
+def steps(label: str, sessions: range, new: int = 0) -> list[tuple[int, int, str]]:
+    """Sessions in which the next item number follows; the first ``new`` of them end with an item of their own."""
+    rows = [(s, (3 * s + i) % 9, label) for s in sessions for i in range(4)]
+    return [*rows, *((s, 100 + s, label) for s in sessions[:new])]
+
+
+@pytest.fixture
+def shop(tmp_path: Path) -> EvaluationSet:
+    """Asked as its paper does, since it has the name."""
+    return data_set(tmp_path / "serenade-sample", [*steps("train", range(12)), *steps("test", range(12, 20), new=2)])
+
+
+def run(data: EvaluationSet, *names: str, live: bool | None = None, settings: FileSettings | None = None) -> Result:
+    settings, running = settings or FileSettings(), entrants(Configuration().pick(names), [0])
+    return compare(data, settings, running, Workshop(None, 0.25, Silent()), Silent(), live=live)
+
+
+def test_models_stand_beside_each_other_with_their_cost(shop: EvaluationSet) -> None:
+    result = run(shop, "popularity", "markov")
+    assert list(result["models"]) == ["popularity", "markov"]
+    assert result["models"]["markov"]["figures"]["mrr@5"]["mean"] > 0.9
+    assert result["differences"][0]["figures"]["mrr@5"]["mean"] > 0.5
+    assert result["models"]["markov"]["fit"]["n_targets"] == 48
+    assert result["protocol"] == "sessions, asked for the test part, newest 50, anything listed"
+
+
+def test_live_figures_are_of_the_queries_that_others_are_asked_and_new_items_apart(shop: EvaluationSet) -> None:
+    frozen, live = run(shop, "markov"), run(shop, "markov", live=True)
+    assert live["n_queries"] == frozen["n_queries"] == 24
+    assert live["n_queries_with_new_items"] == 26
+    model = live["models"]["markov"]
+    assert model["figures_with_new_items"]["mrr@5"]["mean"] < model["figures"]["mrr@5"]["mean"]
+    assert "n_queries_with_new_items" not in frozen
+
+
+def test_a_file_may_say_what_is_listed_and_how_windows_are_cut(shop: EvaluationSet) -> None:
+    settings = FileSettings(excluded="seen", windows="served")
+    assert run(shop, "markov", settings=settings)["protocol"].endswith(
+        "windows as served, all but what was seen listed"
+    )
+
+
+def test_an_encoder_says_what_a_step_costs_and_a_seed_more_is_a_model_more(shop: EvaluationSet, tmp_path: Path) -> None:
+    path = tmp_path / "c.toml"
+    path.write_text("[gru]\nmax_epochs = 1\nembedding_dim = 4\nhidden_dim = 4\n[popularity]")
+    running = entrants(read_configuration(path).pick(["gru", "popularity"]), [0, 5])
+    result = compare(shop, FileSettings(), running, Workshop(None, 0.1, Silent()), Silent())
+    assert list(result["models"]) == ["gru@0", "gru@5", "popularity"]
+    assert result["models"]["gru@5"]["fit"]["us_per_step"] > 0
+    assert "us_per_step" not in result["models"]["popularity"]["fit"]
+
+
+def test_models_that_are_live_are_not_compared_with_those_that_are_not(shop: EvaluationSet, tmp_path: Path) -> None:
+    path = tmp_path / "c.toml"
+    path.write_text('[markov]\n[now]\nmodel = "markov"\nlive = true')
+    running = [Entrant(contender) for contender in read_configuration(path).pick(["markov", "now"])]
+    with pytest.raises(ContenderError, match="now is to be asked live, the others not"):
+        compare(shop, FileSettings(), running, Workshop(None, 0.1, Silent()), Silent())
+
+
+@pytest.mark.parametrize(
+    ("rows", "message"),
+    [
+        ([(0, 0, "train"), (0, 1, "test")], "has events of one user only"),
+        ([(0, 0, "train"), (1, 0, "test")], "has events of one item only"),
+        ([(0, 0, "train"), (1, 1, "train")], "sessions are split by the labels"),
+        ([(0, 0, "train"), (0, 1, "train"), (1, 1, "test")], "nobody in the test part has an event before"),
+    ],
+    ids=["one user", "one item", "no test part", "no pair in the test part"],
+)
+def test_a_data_set_that_cannot_be_asked_is_refused(
+    tmp_path: Path, rows: list[tuple[int, int, str]], message: str
+) -> None:
+    with pytest.raises(DatasetError, match=message):
+        run(data_set(tmp_path / "serenade-sample", rows), "popularity")
