@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from encoders.bundle import Bundle
+from encoders.protocols import IntArray
 from encoders.vocabulary import item_hash
 from index.build import load_index
 from trainer.interactions import BoolArray, Interactions
@@ -45,20 +46,24 @@ def assess(
     is_test = ~trained if unseen else split_by_time(events, 0.0, test_fraction).test
     known_users = np.zeros(len(events.user_ids), dtype=bool)
     known_users[events.user_codes[trained]] = True
-    hashes = [item_hash(item_id, bundle.manifest.catalogue) for item_id in events.item_ids]
-    numbers = bundle.vocabulary.item_numbers(hashes)[events.item_codes]
     figures = compare(
         bundle.encoder,
         load_index(bundle.index_path, bundle.manifest.index.kind),
         bundle.popularity,
         events,
-        numbers,
+        item_numbers(bundle, events),
         is_test,
         known_users,
         bundle.manifest.window_rule,
         report,
     )
     return Assessment(bundle.manifest.version, figures, unseen)
+
+
+def item_numbers(bundle: Bundle, events: Interactions) -> IntArray:
+    """Number of each event's item in a bundle, 0 where it does not know the item. Shape: ``(n_events,)``."""
+    hashes = [item_hash(item_id, bundle.manifest.catalogue) for item_id in events.item_ids]
+    return bundle.vocabulary.item_numbers(hashes)[events.item_codes]
 
 
 def trained_mask(events: Interactions, trained_through: dict[int, int]) -> BoolArray:

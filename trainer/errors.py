@@ -45,7 +45,8 @@ class TrainingError(TrainerError):
 class AnnouncementError(TrainerError):
     """The bundle is written, but its announcement on `model-updates` was not acknowledged.
 
-    Operator: the message names the brokers; when they are back, train again. Workers keep the model that they have.
+    Operator: the message names the brokers and the bundle; when they are back, announce it with `streamrec models
+    promote`. Workers keep the model that they have.
     """
 
 
@@ -60,4 +61,11 @@ class ContenderError(TrainerError):
     """A model that was to be compared is unknown, or is set by a key or a value that it does not have.
 
     Operator: the message names the file, the table and the key, and what there is.
+    """
+
+
+class RegistryError(TrainerError):
+    """A model that was named is not among the bundles, or the folder of bundles is missing or in use.
+
+    Operator: `streamrec models list` prints what there is; correct the version or the folder.
     """

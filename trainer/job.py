@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ import torch
 from encoders.bundle import ENCODERS, BundleDraft, IndexRecord, insist_on_writable, write_bundle
 from encoders.neural import ModuleEncoder, SequenceModule
 from encoders.protocols import FloatArray, IntArray
-from encoders.records import ModelUpdate
+from encoders.records import BundleReference, ModelUpdate
 from encoders.vocabulary import Vocabulary
 from encoders.window import WindowRule
 from index.build import BuiltIndex, build_index
@@ -26,14 +26,18 @@ from trainer.cleaning import CleaningRules
 from trainer.dataset import cut_windows, has_rows, training_rows
 from trainer.errors import NothingToTrainError
 from trainer.fit import FitProgress, build_model, fit, refresh
+from trainer.gate import Verdict, below_popularity, final
 from trainer.interactions import BoolArray, Interactions
 from trainer.log import Log, bring_up_to_date, log_as_of, read_log
-from trainer.measure import measure, popularity
-from trainer.publish import announce
+from trainer.measure import learned_numbers, measure, popularity
+from trainer.pruning import prune_after_training
+from trainer.publish import announce, current_update
+from trainer.registry import ModelReport
 from trainer.replay import KafkaSource
 from trainer.report import Report
-from trainer.settings import TrainerSettings
+from trainer.settings import GateSettings, TrainerSettings
 from trainer.split import Split, split_by_time
+from trainer.trial import Contender, Trial, hold, prepare
 
 CHECKPOINTS = "checkpoints"
 """Folder in the archive for the checkpoints of runs, one file for each model of each kind."""
@@ -52,6 +56,9 @@ class TrainingPlan:
     rules: CleaningRules
     popularity_half_life: timedelta
     index: IndexSettings = field(default_factory=IndexSettings)
+    gate: GateSettings = field(default_factory=GateSettings)
+    force: bool = False
+    """Whether the model is announced whatever the gate says."""
     archive: Path | None = None
     """Where what was read before lies, and checkpoints; without one, the whole topic is read and nothing is kept."""
 
@@ -63,7 +70,10 @@ class TrainingPlan:
     def decisive(self) -> dict[str, Any]:
         """Whatever decides weights and figures beside the interactions, for JSON."""
         return {
-            "settings": self.settings.model_dump(mode="json", exclude={"archive", "checkpoint_minutes"}),
+            "settings": self.settings.model_dump(
+                mode="json", exclude={"archive", "checkpoint_minutes", "keep_bundles"}
+            ),
+            "gate": self.gate.model_dump(mode="json"),
             "window_rule": self.window_rule.model_dump(mode="json"),
             "catalogue": self.rules.catalogue,
             "max_future_s": self.rules.max_future.total_seconds(),
@@ -73,9 +83,13 @@ class TrainingPlan:
 
 @dataclass(frozen=True)
 class TrainingResult:
-    """A published model."""
+    """A model that was made, and announced unless the gate rejected it."""
 
-    update: ModelUpdate
+    model: str
+    bundle: BundleReference
+    update: ModelUpdate | None
+    """What was announced; None if the gate rejected the model."""
+    verdict: Verdict
     log: Log
     metrics: dict[str, float]
     """Of the model and, with `popularity_` before the name, of popularity; empty if nothing could be measured."""
@@ -87,13 +101,13 @@ class TrainingResult:
     def to_json(self) -> dict[str, Any]:
         """All of it, for `--json`."""
         return {
-            **self.update.model_dump(mode="json", exclude={"metrics"}),
+            "model": self.model,
+            **self.bundle.model_dump(mode="json"),
+            "announced": self.update is not None,
+            "previous": self.update.previous.model_dump() if self.update and self.update.previous else None,
+            "gate": self.verdict.model_dump(mode="json"),
             "metrics": self.metrics,
-            "n_records": self.log.n_records,
-            "n_events": len(self.log.events),
-            "n_users": len(self.log.events.user_ids),
-            "n_items": len(self.log.events.item_ids),
-            "dropped": dict(self.log.dropped),
+            **_log_in_numbers(self.log),
             "trained_through": self.log.read_through,
             "best_epoch": self.best_epoch,
             "index": self.index.model_dump(mode="json", exclude={"file"}),
@@ -102,12 +116,13 @@ class TrainingResult:
 
 
 def train(plan: TrainingPlan, report: Report) -> TrainingResult:
-    """Read, clean, split, fit, measure, let the model see the rest, write the bundle, announce it.
+    """Read, clean, split, fit, measure, let the model see the rest, write the bundle; announce it if the gate says so.
 
     The figures are those of a model that has seen nothing of the test part and fitted nothing but its
     number of epochs to the validation part. The published model is the same one after `refresh_epochs`
     more over all events, so it knows the newest items and should be no worse; a second fit from scratch
-    would double the time. With an archive, a run that was killed is taken up where its last checkpoint is.
+    would double the time. What it is compared with the serving model on, it learns last. With an archive, a run that
+    was killed is taken up where its last checkpoint is.
 
     Raises:
         TrainerError: If there is nothing to train on, or a step fails; nothing is announced then.
@@ -117,7 +132,10 @@ def train(plan: TrainingPlan, report: Report) -> TrainingResult:
     insist_on_writable(plan.bundles)  # before the work, not after it
     clock = _Clock()
     with _begin(plan, report) as run:
-        return _train(plan, _read(plan, run, report), run, clock, report)
+        result = _train(plan, _read(plan, run, report), run, clock, report)
+    if plan.settings.keep_bundles != "all":
+        prune_after_training(plan.source, plan.bundles, plan.settings.keep_bundles, report)
+    return result
 
 
 def _train(plan: TrainingPlan, log: Log, run: Checkpoint, clock: _Clock, report: Report) -> TrainingResult:
@@ -128,8 +146,9 @@ def _train(plan: TrainingPlan, log: Log, run: Checkpoint, clock: _Clock, report:
             f"nothing to train on: no user in topic {plan.source.interactions!r} has events of two items one after "
             "the other, so what follows what cannot be learned"
         )
-    clock.lap("replay")
     split = split_by_time(events, plan.settings.validation_fraction, plan.settings.test_fraction)
+    trial = prepare(_serving(plan, run), events, split, plan.source.interactions, plan.rules, plan.gate)
+    clock.lap("replay")
     module = build_model(len(events.item_ids), plan.settings, plan.window_rule.max_len)
     if "figures" not in run.results:
         run.results["best_epoch"] = _fit(module, plan, events, split, report, run)
@@ -140,19 +159,76 @@ def _train(plan: TrainingPlan, log: Log, run: Checkpoint, clock: _Clock, report:
         clock.lap("evaluate")
     best_epoch, figures = run.results["best_epoch"], run.results["figures"]
     report.say("Learning the newest events as well")
-    everything = training_rows(events, plan.window_rule, _numbers(events), np.ones(len(events), dtype=bool))
-    refresh(module, everything, plan.settings, _bar(report, "all events"), run.part("refresh"))
+    verdict = _learn_all_and_judge(module, plan, events, trial, run, clock, report)
+    verdict = final(verdict, below_popularity(figures, plan.gate.metric), plan.force)
     encoder = ENCODERS[plan.settings.model](module)  # anew: one may hold what it worked out of the weights
-    clock.lap("refresh")
     built = _index(encoder, plan, events, split)
     _say_index(built, plan.index, report)
     clock.lap("index")
     draft = _draft(encoder, built, plan, log, figures)
+    told = ModelReport(
+        verdict=verdict,
+        metrics=figures,
+        log=_log_in_numbers(log),
+        settings=plan.decisive(),
+        best_epoch=best_epoch,
+        seconds=clock.laps,
+    )
+    draft = replace(draft, report=told.model_dump_json(indent=2).encode())
     reference = write_bundle(plan.bundles, draft, created_at_ms=int(time.time() * 1000))
-    update = announce(plan.source, plan.model, reference, figures)
+    update = None if verdict.outcome == "rejected" else announce(plan.source, plan.model, reference, figures)
     run.clear()
     clock.lap("publish")
-    return TrainingResult(update, log, figures, best_epoch, draft.index, clock.laps)
+    return TrainingResult(plan.model, reference, update, verdict, log, figures, best_epoch, draft.index, clock.laps)
+
+
+def _serving(plan: TrainingPlan, run: Checkpoint) -> ModelUpdate | None:
+    """What serves as the run begins: where it was taken up, what served then, since that decides what is held back."""
+    if "serving" not in run.results:
+        current = current_update(plan.source, plan.model)
+        run.results["serving"] = current.model_dump(mode="json") if current else None
+    found = run.results["serving"]
+    return ModelUpdate.model_validate(found) if found else None
+
+
+def _learn_all_and_judge(
+    module: SequenceModule,
+    plan: TrainingPlan,
+    events: Interactions,
+    trial: Trial,
+    run: Checkpoint,
+    clock: _Clock,
+    report: Report,
+) -> Verdict:
+    """Let a fitted model learn all events; the gate asks it before it learns those that are held back."""
+    before, kind = ~trial.held_back, ENCODERS[plan.settings.model]
+    if "verdict" not in run.results:
+        _refresh(module, plan, events, before, run, "refresh", report)
+        clock.lap("refresh")
+        encoder = kind(module)
+        candidate = Contender.of(encoder, encoder.item_vectors, learned_numbers(events, before))
+        verdict = hold(trial, candidate, events, plan.window_rule, plan.gate, report)
+        run.results["verdict"] = verdict.model_dump(mode="json")
+        clock.lap("gate")
+    _refresh(module, plan, events, trial.held_back, run, "newest", report)
+    clock.lap("newest")
+    return Verdict.model_validate(run.results["verdict"])
+
+
+def _refresh(
+    module: SequenceModule,
+    plan: TrainingPlan,
+    events: Interactions,
+    is_target: BoolArray,
+    run: Checkpoint,
+    part: str,
+    report: Report,
+) -> None:
+    rows = training_rows(events, plan.window_rule, _numbers(events), is_target)
+    if len(rows):
+        state = run.part(part)
+        refresh(module, rows, plan.settings, _bar(report, f"{part} events"), state)
+        run.keep(state)
 
 
 def _begin(plan: TrainingPlan, report: Report) -> Checkpoint:
@@ -185,6 +261,16 @@ def _insist_on_enough(log: Log, plan: TrainingPlan) -> None:
         raise NothingToTrainError(
             f"nothing to train on: {place}, all of one item; there must be events of at least 2 items"
         )
+
+
+def _log_in_numbers(log: Log) -> dict[str, Any]:
+    return {
+        "n_records": log.n_records,
+        "n_events": len(log.events),
+        "n_users": len(log.events.user_ids),
+        "n_items": len(log.events.item_ids),
+        "dropped": dict(log.dropped),
+    }
 
 
 def _numbers(events: Interactions) -> IntArray:

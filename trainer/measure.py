@@ -47,18 +47,28 @@ def measure(
         half_life: Of popularity.
         report: Told how far it is.
     """
-    n_items = len(events.item_ids)
-    known_items, known_users = np.zeros(n_items, dtype=bool), np.zeros(len(events.user_ids), dtype=bool)
-    known_items[events.item_codes[split.train]] = True
+    n_items, known_users = len(events.item_ids), np.zeros(len(events.user_ids), dtype=bool)
     known_users[events.user_codes[split.train]] = True
-    if not known_items.any():
+    if not split.train.any():
         report.say("Too few events to measure the model on")
         return {}
-    numbers = np.where(known_items[events.item_codes], events.item_codes + 1, 0)
+    numbers = learned_numbers(events, split.train)
     before = ~split.test
     popular = popularity(events.where(before), events.item_codes[before] + 1, n_items, half_life)
     index = FlatIndex.build(item_vectors)
     return compare(encoder, index, popular, events, numbers, split.test, known_users, rule, report)
+
+
+def learned_numbers(events: Interactions, learned: BoolArray) -> IntArray:
+    """Item number of each event to a model of the whole log that has learned a part: 0 for items that are not in it.
+
+    Shape:
+        - learned: ``(n_events,)``
+        - Output: ``(n_events,)``
+    """
+    known = np.zeros(len(events.item_ids), dtype=bool)
+    known[events.item_codes[learned]] = True
+    return np.where(known[events.item_codes], events.item_codes + 1, 0)
 
 
 def compare(

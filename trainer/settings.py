@@ -1,10 +1,10 @@
-"""Settings of the trainer: section `[trainer]` of `streamrec.toml`."""
+"""Settings of the trainer: sections `[trainer]` and `[gate]` of `streamrec.toml`."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -66,6 +66,8 @@ class TrainerSettings(BaseModel):
     Default: `archive` among the bundles."""
     checkpoint_minutes: float = Field(default=5.0, gt=0)
     """How often the state of a fit is kept, so that a run that is killed can be taken up; needs the archive."""
+    keep_bundles: Annotated[int, Field(ge=1)] | Literal["all"] = 10
+    """How many bundles of each model name stay in the folder after a run, beside the serving one and its previous."""
     seed: int = 0
     threads: int = Field(default=1, ge=1)
     """Processors for the fit. The steps of a GRU are small: on two processors a second one gained nothing."""
@@ -88,3 +90,26 @@ class TrainerSettings(BaseModel):
         if self.model == "sasrec" and self.embedding_dim % (2 * self.n_heads):
             raise ValueError(f"embedding_dim must be a multiple of {2 * self.n_heads}, twice n_heads, for sasrec")
         return self
+
+
+class GateSettings(BaseModel):
+    """Whether a new model takes the place of the one that serves. See `trainer.gate`."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    enabled: bool = True
+    """Off, every model that was trained is announced."""
+    metric: Literal["recall@10", "ndcg@10", "mrr@10"] = "ndcg@10"
+    """What the two models are compared by."""
+    rule: Literal["unless_worse", "if_not_worse"] = "unless_worse"
+    """Promoted unless it is shown to be worse, or only if it is shown not to be."""
+    tolerance: float = Field(default=0.02, ge=0, lt=1)
+    """Share of the serving model's figure that may be lost."""
+    confidence: float = Field(default=0.95, ge=0.5, lt=1)
+    """Of the interval around the difference."""
+    min_queries: int = Field(default=200, ge=1)
+    """With fewer next events that neither model has learned, they are not compared."""
+    min_users: int = Field(default=20, ge=2)
+    """With fewer users whose events these are, neither: the interval is one over users."""
+    if_not_comparable: Literal["promote", "reject"] = "promote"
+    """What becomes of a new model that cannot be compared with the serving one."""

@@ -5,19 +5,29 @@ SHA-256, and whoever knows the manifest's own SHA-256 knows that nothing was cha
 safetensors, and one index that only `index/` reads; nothing is pickled.
 """
 
-from encoders.bundle.manifest import IndexRecord, Manifest, bundle_path, read_manifest, vocabulary_fingerprint
+from encoders.bundle.manifest import (
+    REPORT_FILE,
+    IndexRecord,
+    Manifest,
+    bundle_path,
+    bundle_reference,
+    read_manifest,
+    vocabulary_fingerprint,
+)
 from encoders.bundle.read import Bundle, read_bundle
 from encoders.bundle.registry import ENCODERS, BundledEncoder
 from encoders.bundle.write import BundleDraft, insist_on_writable, write_bundle
 
 __all__ = [
     "ENCODERS",
+    "REPORT_FILE",
     "Bundle",
     "BundleDraft",
     "BundledEncoder",
     "IndexRecord",
     "Manifest",
     "bundle_path",
+    "bundle_reference",
     "insist_on_writable",
     "read_bundle",
     "read_manifest",

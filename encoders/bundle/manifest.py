@@ -11,6 +11,7 @@ from urllib.parse import unquote, urlsplit
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from encoders.errors import BundleError
+from encoders.records import BundleReference
 from encoders.vocabulary import Vocabulary
 from encoders.window import WindowRule
 
@@ -21,6 +22,8 @@ ITEM_VECTORS_FILE = "item_vectors.safetensors"
 VOCABULARY_FILE = "vocabulary.safetensors"
 POPULARITY_FILE = "popularity.safetensors"
 INDEX_FILE = "index.faiss"
+REPORT_FILE = "report.json"
+"""What the run that made the bundle says of it, for people: no worker reads it, and the manifest does not hold it."""
 ALL_FILES = (WEIGHTS_FILE, ITEM_VECTORS_FILE, VOCABULARY_FILE, POPULARITY_FILE, INDEX_FILE)
 
 PartitionOffsets = dict[int, int]
@@ -118,6 +121,17 @@ def read_manifest(folder: Path, manifest_sha256: str | None = None) -> Manifest:
         where = ".".join(str(part) for part in first["loc"])
         raise BundleError(f"{path}: {where}: {first['msg']}") from error
     return manifest
+
+
+def bundle_reference(folder: Path) -> BundleReference:
+    """Version, absolute path and hash of a bundle as it lies there, as a model update announces them.
+
+    Raises:
+        BundleError: If its manifest cannot be read.
+    """
+    digest = sha256(read_file(folder / MANIFEST_FILE)).hexdigest()
+    version = read_manifest(folder, digest).version
+    return BundleReference(version=version, uri=str(folder.absolute()), manifest_sha256=digest)
 
 
 def read_file(path: Path) -> bytes:

@@ -21,6 +21,7 @@ from encoders.bundle.manifest import (
     ITEM_VECTORS_FILE,
     MANIFEST_FILE,
     POPULARITY_FILE,
+    REPORT_FILE,
     VOCABULARY_FILE,
     WEIGHTS_FILE,
     FileRecord,
@@ -54,6 +55,8 @@ class BundleDraft:
     metrics: dict[str, float] = field(default_factory=dict)
     trained_through: dict[str, PartitionOffsets] = field(default_factory=dict)
     items_offsets: PartitionOffsets = field(default_factory=dict)
+    report: bytes | None = None
+    """JSON for people, see `REPORT_FILE`."""
 
 
 def insist_on_writable(directory: Path) -> None:
@@ -108,6 +111,8 @@ def _write_files(scratch: Path, draft: BundleDraft, created_at_ms: int) -> tuple
     files = {name: _write(scratch / name, safetensors_numpy.save(arrays)) for name, arrays in _tensors(draft).items()}
     draft.save_index(scratch / INDEX_FILE)
     files[INDEX_FILE] = _record((scratch / INDEX_FILE).read_bytes())
+    if draft.report is not None:
+        (scratch / REPORT_FILE).write_bytes(draft.report)
     manifest = Manifest(
         format_version=FORMAT_VERSION,
         model=draft.model,

@@ -25,7 +25,7 @@ from streams.settings import (
     WebSettings,
     WorkerSettings,
 )
-from trainer.settings import TrainerSettings
+from trainer.settings import GateSettings, TrainerSettings
 
 ConfigOption = Annotated[
     Path | None,
@@ -60,6 +60,7 @@ class Settings(BaseSettings):
     model: ModelSettings = ModelSettings()
     index: IndexSettings = IndexSettings()
     trainer: TrainerSettings = TrainerSettings()
+    gate: GateSettings = GateSettings()
     web: WebSettings = WebSettings()
 
     @classmethod

@@ -23,6 +23,10 @@ if TYPE_CHECKING:
     from trainer.job import TrainingPlan, TrainingResult
 
 
+REJECTED = 3
+"""Exit code of a run whose model the gate rejected: nothing went wrong, and nothing new serves."""
+
+
 def _interval(text: str) -> timedelta:
     """`--every`, which must leave the trainer a breath."""
     interval = parse_duration(text)
@@ -45,16 +49,22 @@ def train(
     model: Annotated[
         str | None, typer.Option(metavar="NAME", help="What to train: gru, lru or sasrec. Default: trainer.model.")
     ] = None,
+    force: Annotated[
+        bool, typer.Option("--force", help="Announce the model whatever the gate says; its report says so.")
+    ] = False,
+    no_gate: Annotated[
+        bool, typer.Option("--no-gate", help="Announce the model without comparing it. The same: gate.enabled.")
+    ] = False,
     archive: ArchiveOption = None,
     no_archive: NoArchiveOption = False,
     max_epochs: Annotated[
         int | None, typer.Option(min=1, help="Most passes over the data. Default: trainer.max_epochs.")
     ] = None,
     json_file: Annotated[
-        Path | None, typer.Option("--json", metavar="FILE", help="Write version, path and figures there.")
+        Path | None, typer.Option("--json", metavar="FILE", help="Write version, path, figures and verdict there.")
     ] = None,
 ) -> None:
-    """Train a model on what `interactions` holds, measure it, and announce it to the workers.
+    """Train a model on what `interactions` holds, measure it, and announce it to the workers if it is not worse.
 
     Reads what is new in the topic into an archive, so that nothing is read twice, and nothing is forgotten when the
     topic no longer holds it; then cleans what it has, and splits it by time. The model learns from the oldest events
@@ -62,28 +72,34 @@ def train(
     would have brought? Then it learns the newest events, too, is written as a bundle, and announced on
     `model-updates`; running workers load it without a pause. They must see the folder under the same path.
 
+    Before it is announced, the gate compares it with the model that serves, on the newest events that neither has
+    learned: the same next events, and the interval of the difference over users. One that is shown to be worse is kept
+    with its report and not announced, and the exit code is 3; `streamrec models` shows and promotes it. See [gate] in
+    docs/operations.md. Then old bundles are removed but for the newest trainer.keep_bundles.
+
     A run that was killed is taken up by the next one with the same settings, within a day.
 
     With --every, a run that fails is reported and the next one comes all the same. Ctrl-C ends it.
     """
-    settings = load_settings(config, [*(sets or ()), *([f"trainer.model={model}"] if model else ())])
+    flags = [*([f"trainer.model={model}"] if model else ()), *(["gate.enabled=false"] if no_gate else ())]
+    settings = load_settings(config, [*(sets or ()), *flags])
     # Read by OpenMP when torch is imported, so before that.
     os.environ.setdefault("OMP_NUM_THREADS", str(settings.trainer.threads))
     from rich.console import Console
 
     folder = archive_folder(settings, archive, no_archive, bundles)
-    plan = _plan(settings, bundles, folder, max_epochs)
+    plan = _plan(settings, bundles, folder, max_epochs, force)
     console = Console()
     while True:
         began_s = time.monotonic()
         try:
-            _run(plan, console, json_file)
+            result = _run(plan, console, json_file)
         except Exception as error:
             if every is None or not _may_pass(error):
                 raise
             print(f"streamrec: {error}", file=sys.stderr)
         if every is None:
-            return
+            raise typer.Exit(0 if result.update else REJECTED)
         pause_s = max(0.0, began_s + every.total_seconds() - time.monotonic())
         console.print(f"training again in {pause_s:.0f} s; Ctrl-C ends this", highlight=False)
         try:
@@ -92,7 +108,9 @@ def train(
             return
 
 
-def _plan(settings: Settings, bundles: Path | None, archive: Path | None, max_epochs: int | None) -> TrainingPlan:
+def _plan(
+    settings: Settings, bundles: Path | None, archive: Path | None, max_epochs: int | None, force: bool
+) -> TrainingPlan:
     from streams.cli.training import cleaning_rules, kafka_source
     from trainer.job import TrainingPlan
 
@@ -107,25 +125,30 @@ def _plan(settings: Settings, bundles: Path | None, archive: Path | None, max_ep
         rules=cleaning_rules(settings, settings.model.window, trainer.catalogue),
         popularity_half_life=settings.worker.popularity_half_life,
         index=settings.index,
+        gate=settings.gate,
+        force=force,
         archive=archive,
     )
 
 
 def _run(plan: TrainingPlan, console: Console, json_file: Path | None) -> TrainingResult:
-    from streams.cli.training import ConsoleReport, figures_table
+    from streams.cli.training import ConsoleReport, figures_table, verdict_lines
     from trainer.job import train as train_once
 
     began_s = time.monotonic()
     with ConsoleReport(console) as report:
         result = train_once(plan, report)
     train_s = time.monotonic() - began_s
-    figures, update = result.metrics, result.update
+    figures, made = result.metrics, result.bundle
     if figures:
         console.print(figures_table(figures, f"Measured on the newest {figures['n_test_events']:,.0f} events"))
-    topic = plan.source.model_updates
-    what = f"{update.model} {update.version} ({plan.settings.model})"
-    console.print(f"{what} trained in {train_s:.1f} s, announced on {topic}", highlight=False)
-    console.print(update.uri, soft_wrap=True, highlight=False)
+    for line in verdict_lines(result.verdict):
+        console.print(line, soft_wrap=True, highlight=False)
+    topic, promote = plan.source.model_updates, f"`streamrec models promote {made.version}` announces it all the same"
+    became = f"announced on {topic}" if result.update else f"kept and not announced; {promote}"
+    what = f"{result.model} {made.version} ({plan.settings.model})"
+    console.print(f"{what} trained in {train_s:.1f} s, {became}", soft_wrap=True, highlight=False)
+    console.print(made.uri, soft_wrap=True, highlight=False)
     if json_file:
         json_file.write_text(json.dumps({**result.to_json(), "train_s": round(train_s, 3)}, indent=2) + "\n")
     return result

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from encoders.window import WindowRule
     from streams.cli.config import Settings
     from trainer.cleaning import CleaningRules
+    from trainer.gate import Verdict
     from trainer.replay import KafkaSource
 
 LINE_EVERY_S = 5.0
@@ -83,6 +84,18 @@ def figures_table(figures: Mapping[str, float], title: str) -> Table:
         if (beside := figures.get(f"popularity_{name}")) is not None:
             table.add_row(name.replace("_new_users", ", users it had not seen"), f"{value:.4f}", f"{beside:.4f}")
     return table
+
+
+def verdict_lines(verdict: Verdict) -> list[str]:
+    """What the gate said, in plain words, one line a fact."""
+    from trainer.gate import comparison_line
+
+    lines = []
+    if verdict.comparison:
+        lines.append(comparison_line(verdict.comparison, verdict.serving or ""))
+    said = {"promoted": "promoted", "rejected": "rejected", "forced": "rejected, but announced by order (--force)"}
+    lines.append(f"{said[verdict.outcome]}: {verdict.reason}")
+    return [f"gate: {line}" for line in lines] + [f"warning: {warning}" for warning in verdict.warnings]
 
 
 def kafka_source(settings: Settings) -> KafkaSource:
