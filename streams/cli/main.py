@@ -11,6 +11,7 @@ from streams.cli import (  # noqa: F401  # each adds its command to `app`
     config,
     demo,
     evaluate,
+    models,
     quality,
     recommend,
     replay,
