@@ -32,7 +32,7 @@ from trainer.log import Log, bring_up_to_date, log_as_of, read_log
 from trainer.measure import learned_numbers, measure, popularity
 from trainer.pruning import prune_after_training
 from trainer.publish import announce, current_update
-from trainer.registry import ModelReport
+from trainer.registry import LogInNumbers, ModelReport
 from trainer.replay import KafkaSource
 from trainer.report import Report
 from trainer.settings import GateSettings, TrainerSettings
@@ -107,7 +107,7 @@ class TrainingResult:
             "previous": self.update.previous.model_dump() if self.update and self.update.previous else None,
             "gate": self.verdict.model_dump(mode="json"),
             "metrics": self.metrics,
-            **_log_in_numbers(self.log),
+            **LogInNumbers.of(self.log).model_dump(),
             "trained_through": self.log.read_through,
             "best_epoch": self.best_epoch,
             "index": self.index.model_dump(mode="json", exclude={"file"}),
@@ -169,7 +169,7 @@ def _train(plan: TrainingPlan, log: Log, run: Checkpoint, clock: _Clock, report:
     told = ModelReport(
         verdict=verdict,
         metrics=figures,
-        log=_log_in_numbers(log),
+        log=LogInNumbers.of(log),
         settings=plan.decisive(),
         best_epoch=best_epoch,
         seconds=clock.laps,
@@ -210,7 +210,7 @@ def _learn_all_and_judge(
         verdict = hold(trial, candidate, events, plan.window_rule, plan.gate, report)
         run.results["verdict"] = verdict.model_dump(mode="json")
         clock.lap("gate")
-    _refresh(module, plan, events, trial.held_back, run, "newest", report)
+    _refresh(module, plan, events, trial.held_back, run, "newest events", report)
     clock.lap("newest")
     return Verdict.model_validate(run.results["verdict"])
 
@@ -227,7 +227,7 @@ def _refresh(
     rows = training_rows(events, plan.window_rule, _numbers(events), is_target)
     if len(rows):
         state = run.part(part)
-        refresh(module, rows, plan.settings, _bar(report, f"{part} events"), state)
+        refresh(module, rows, plan.settings, _bar(report, part), state)
         run.keep(state)
 
 
@@ -261,16 +261,6 @@ def _insist_on_enough(log: Log, plan: TrainingPlan) -> None:
         raise NothingToTrainError(
             f"nothing to train on: {place}, all of one item; there must be events of at least 2 items"
         )
-
-
-def _log_in_numbers(log: Log) -> dict[str, Any]:
-    return {
-        "n_records": log.n_records,
-        "n_events": len(log.events),
-        "n_users": len(log.events.user_ids),
-        "n_items": len(log.events.item_ids),
-        "dropped": dict(log.dropped),
-    }
 
 
 def _numbers(events: Interactions) -> IntArray:

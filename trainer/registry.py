@@ -19,12 +19,39 @@ from encoders.errors import BundleError
 from encoders.records import BundleReference, ModelUpdate
 from trainer.errors import RegistryError
 from trainer.gate import Verdict
+from trainer.log import Log
 
 _VERSION = re.compile(r"\d{8}T\d{6}Z-[0-9a-f]{6}")
 """What `write_bundle` calls its folders; others are bundles only if they have a manifest."""
 _MOST_NAMED = 3
 """Versions that an error proposes."""
 Role = Literal["serving", "previous"]
+
+
+class LogInNumbers(BaseModel):
+    """How much a log held."""
+
+    model_config = ConfigDict(frozen=True)
+
+    n_records: int
+    n_events: int
+    """Of these, those that are usable."""
+    n_users: int
+    n_items: int
+    dropped: dict[str, int]
+    """The others, by reason."""
+
+    @classmethod
+    def of(cls, log: Log) -> Self:
+        """The numbers of a log that was read."""
+        events = log.events
+        return cls(
+            n_records=log.n_records,
+            n_events=len(events),
+            n_users=len(events.user_ids),
+            n_items=len(events.item_ids),
+            dropped=dict(log.dropped),
+        )
 
 
 class ModelReport(BaseModel):
@@ -37,8 +64,8 @@ class ModelReport(BaseModel):
     """Of the gate, when the model was made (the manifest's `created_at_ms`). What became of it since is not here."""
     metrics: dict[str, float]
     """As the manifest has them: before the model learned the newest events."""
-    log: dict[str, Any]
-    """What it was trained on: how many records, events, users and items, and what was left out."""
+    log: LogInNumbers
+    """What it was trained on."""
     settings: dict[str, Any]
     """All that decided it beside the log."""
     best_epoch: int
@@ -97,7 +124,7 @@ class Registry:
         return cls(directory, tuple(entries), damaged)
 
     def find(self, name: str) -> Entry:
-        """The bundle with a version, or the only one whose version begins or ends so.
+        """The bundle with a version, or in a folder of that name, or the only one whose version begins or ends so.
 
         Raises:
             RegistryError: If there is none, or more than one.
@@ -105,16 +132,20 @@ class Registry:
         """
         if name in self.damaged:
             raise BundleError(self.damaged[name])
-        exact = [entry for entry in self.entries if entry.version == name]
-        found = exact or [e for e in self.entries if name and (e.version.startswith(name) or e.version.endswith(name))]
+        there = [entry for entry in self.entries if entry.folder.name == name]
+        found = there or [entry for entry in self.entries if entry.version == name]
+        found = found or [e for e in self.entries if name and (e.version.startswith(name) or e.version.endswith(name))]
         if len(found) == 1:
             return found[0]
         if found:
             raise RegistryError(f"{name} is the version of {len(found)} bundles: {_some(found)}; write more of it")
         versions = [entry.version for entry in self.entries]
-        near = get_close_matches(name, versions, n=_MOST_NAMED, cutoff=0.8) or versions[:_MOST_NAMED]
-        there = f"the nearest are {', '.join(near)}" if near else "there is no bundle in it"
-        raise RegistryError(f"no model {name} in {self.directory}; {there}. `streamrec models list` prints all")
+        if near := get_close_matches(name, versions, n=_MOST_NAMED, cutoff=0.8):
+            proposed = f"near to it are {', '.join(near)}"
+        else:
+            newest = ", ".join(versions[:_MOST_NAMED])
+            proposed = f"the newest are {newest}" if newest else "there is no bundle in it"
+        raise RegistryError(f"no model {name} in {self.directory}; {proposed}. `streamrec models list` prints all")
 
 
 def role_of(entry: Entry, updates: Mapping[str, ModelUpdate]) -> Role | None:

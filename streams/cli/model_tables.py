@@ -88,8 +88,12 @@ def model_lines(entry: Entry, role: Role | None) -> list[str]:
     if report is None:
         return [*lines, "there is no report of the run that made it"]
     lines += verdict_lines(report.verdict)
-    log, seconds = report.log, report.seconds
-    lines.append(f"trained on{_listed(log)}; best epoch {report.best_epoch}; seconds{_listed(seconds)}")
+    log = report.log
+    lines.append(
+        f"trained on {log.n_events:,} events of {log.n_users:,} users and {log.n_items:,} items; left out of "
+        f"{log.n_records:,} records{_listed(log.dropped) or ': none'}"
+    )
+    lines.append(f"best epoch {report.best_epoch}; seconds{_listed(report.seconds)}")
     return [*lines, f"settings {json.dumps(report.settings, ensure_ascii=False)}"]
 
 
@@ -116,8 +120,6 @@ def _listed(values: Mapping[Any, Any]) -> str:
 
 def _plain(value: Any) -> str:
     match value:
-        case dict():
-            return ", ".join(f"{n:,} {reason}" for reason, n in value.items()) or "none"
         case int():
             return f"{value:,}"
         case float():

@@ -143,7 +143,7 @@ def _run(plan: TrainingPlan, console: Console, json_file: Path | None) -> Traini
     if figures:
         console.print(figures_table(figures, f"Measured on the newest {figures['n_test_events']:,.0f} events"))
     for line in verdict_lines(result.verdict):
-        console.print(line, soft_wrap=True, highlight=False)
+        console.print(line, soft_wrap=True, highlight=False, markup=False)
     topic, promote = plan.source.model_updates, f"`streamrec models promote {made.version}` announces it all the same"
     became = f"announced on {topic}" if result.update else f"kept and not announced; {promote}"
     what = f"{result.model} {made.version} ({plan.settings.model})"

@@ -12,8 +12,11 @@ from encoders.bundle import read_bundle
 from encoders.records import Interaction, ModelUpdate
 from streams.settings import KafkaSettings
 from tests.integration.test_train import SMALL, Silent, announced, clicks, make_plan, publish
+from tests.processes import RawRecord, publish_raw
+from trainer.assess import assess
 from trainer.job import TrainingPlan, train
 from trainer.pruning import alone_in
+from trainer.publish import current_updates
 from trainer.settings import GateSettings
 
 FEW = GateSettings(min_queries=20, min_users=5)
@@ -74,12 +77,26 @@ def test_the_new_model_is_asked_before_it_learns_what_is_new_and_knows_it_afterw
     watcher = Watcher()
     result = train(plan, watcher)
     bars = [bar for bar in watcher.bars if bar.startswith(("refresh", "gate", "newest"))]
-    assert bars == ["refresh events", "gate, asking the new model", f"gate, asking {serving.version}", "newest events"]
+    assert bars == ["refresh", "gate, asking the new model", f"gate, asking {serving.version}", "newest events"]
     assert result.verdict.serving == serving.version
     assert result.verdict.comparison
     assert result.verdict.comparison.n_users == 10
     manifest = read_bundle(result.bundle.uri).manifest
     assert sum(manifest.trained_through[plan.source.interactions].values()) == 660
+
+
+def test_what_is_new_is_learned_only_after_the_comparison(plan: TrainingPlan) -> None:
+    """The new users take every 17th item, which nobody did before; both models expect them to take the next one."""
+    publish(plan, clicks(600))
+    train(replace(plan, settings=LEARNED), Silent())
+    leaps = [c.model_copy(update={"item_id": f"item-{17 * int(c.item_id[5:]) % 50}"}) for c in later(60) if c.item_id]
+    publish(plan, leaps)
+    result = train(replace(plan, settings=LEARNED.model_copy(update={"refresh_epochs": 30})), Silent())
+    assert result.verdict.comparison
+    assert result.verdict.comparison.n_queries == 50
+    bundle, events = read_bundle(result.bundle.uri), result.log.events
+    learned = assess(bundle, events, np.ones(len(events), dtype=bool), 60 / 660, Silent())
+    assert learned.figures["ndcg@10"] > 0.3 > 0.2 > result.verdict.comparison.candidate
 
 
 def test_a_rejected_model_is_not_announced(plan: TrainingPlan, serving: ModelUpdate) -> None:
@@ -124,6 +141,16 @@ def test_a_run_that_was_killed_ends_as_it_would_have(
     assert taken_up.verdict == undisturbed.verdict
     one, other = (read_bundle(result.bundle.uri) for result in (taken_up, undisturbed))
     np.testing.assert_array_equal(one.encoder.item_vectors, other.encoder.item_vectors)
+
+
+def test_what_serves_is_the_newest_update_that_a_worker_could_read(topics: KafkaSettings, plan: TrainingPlan) -> None:
+    one, other = (ModelUpdate(model=name, version="v", uri="/v", manifest_sha256="0" * 64) for name in ("gru", "other"))
+    records = [(one, b"gru"), (other, b"other"), (other, b"gru"), (None, b"unknown")]
+    values = [RawRecord(update.to_json() if update else None, key) for update, key in records]
+    publish_raw(topics, topics.topics.model_updates, [*values, RawRecord(b"{", b"gru"), RawRecord(b"[]", b"gru")])
+    assert current_updates(plan.source) == {"gru": one, "other": other}
+    publish_raw(topics, topics.topics.model_updates, [RawRecord(None, b"gru")])
+    assert current_updates(plan.source) == {"other": other}
 
 
 def test_old_bundles_that_cannot_be_removed_do_not_fail_a_run(plan: TrainingPlan) -> None:

@@ -24,7 +24,7 @@ from trainer.settings import TrainerSettings
 
 N_USERS, N_ITEMS = 60, 100
 NOW_MS = time.time_ns() // 1_000_000
-TRAINER = TrainerSettings(embedding_dim=16, hidden_dim=32, max_epochs=8, patience=8)
+TRAINER = TrainerSettings(embedding_dim=16, hidden_dim=32, max_epochs=8, patience=8, batch_size=8)
 ONE_STEP_TOO_FEW = ("--max-epochs", "1", "--set", "trainer.learning_rate=1e-9")
 """A fit that leaves the weights as they were drawn."""
 pytestmark = pytest.mark.timeout(300)

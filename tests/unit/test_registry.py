@@ -85,6 +85,14 @@ class TestFinding:
     ) -> None:
         assert Registry.read(bundles).find(models[2].version[part]).version == models[2].version
 
+    def test_of_a_bundle_and_its_copy_the_folder_tells_which(
+        self, bundles: Path, models: list[BundleReference]
+    ) -> None:
+        shutil.copytree(models[0].uri, bundles / "the-good-one")
+        registry = Registry.read(bundles)
+        for name in ("the-good-one", models[0].version):
+            assert registry.find(name).folder == bundles / name
+
     def test_what_fits_several_is_refused_with_their_names(self, bundles: Path, models: list[BundleReference]) -> None:
         with pytest.raises(RegistryError, match=f"4 bundles: {models[3].version}.*write more"):
             Registry.read(bundles).find(models[0].version[:4])
@@ -93,7 +101,7 @@ class TestFinding:
         self, bundles: Path, models: list[BundleReference]
     ) -> None:
         missed = models[1].version[:-1] + ("0" if models[1].version[-1] != "0" else "1")
-        with pytest.raises(RegistryError, match=f"no model {missed} in .*; the nearest are {models[1].version}"):
+        with pytest.raises(RegistryError, match=f"no model {missed} in .*; near to it are {models[1].version}"):
             Registry.read(bundles).find(missed)
 
     @pytest.mark.parametrize("name", ["champion", ""])
@@ -101,7 +109,7 @@ class TestFinding:
         self, bundles: Path, models: list[BundleReference], name: str
     ) -> None:
         newest = ", ".join(model.version for model in models[:0:-1])
-        with pytest.raises(RegistryError, match=f"nearest are {newest}"):
+        with pytest.raises(RegistryError, match=f"newest are {newest}"):
             Registry.read(bundles).find(name)
 
     def test_an_empty_folder_says_so(self, bundles: Path) -> None:

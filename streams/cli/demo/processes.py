@@ -113,8 +113,11 @@ class Children:
         return child
 
     def trainer(self, name: str, *, log: Path | None) -> Child:
-        """Start a training run; without a log it shows its progress on the terminal."""
-        child = Child(name, self._start(["train"], log), log)
+        """Start a training run; without a log it shows its progress on the terminal.
+
+        Its model is announced whatever the gate says: what is to be seen is how it is swapped in.
+        """
+        child = Child(name, self._start(["train", "--force"], log), log)
         self.started.append(child)
         return child
 
