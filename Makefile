@@ -13,7 +13,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup check test soak memory demo bench quality clean
+.PHONY: help setup check test soak memory demo bench quality recbole clean
 
 help: ## Print this list.
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 16
@@ -55,6 +55,10 @@ bench: $(STAMP) ## All benchmarks, in about 15 minutes; draws docs/performance.m
 quality: $(STAMP) ## All models on all data sets, cell by cell, in hours; draws docs/models.md. ARGS="DATA MODEL" takes some.
 	$(BIN)/streamrec quality $(ARGS)
 
+recbole: $(STAMP) ## Training beside RecBole's, in one to two hours; draws docs/comparison.md.
+	TORCH_INDEX_URL=$(TORCH_INDEX_URL) $(BIN)/python -m trainer.comparison $(ARGS) --output docs/quality/recbole.json
+	$(BIN)/python -m trainer.comparison.page docs/quality/recbole.json docs/comparison.md
+
 clean: ## Remove .venv and everything that was built or cached.
-	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .quality
+	rm -rf $(VENV) .venv-recbole build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .quality
 	find . -name __pycache__ -type d -not -path './$(VENV)/*' -prune -exec rm -rf {} +

@@ -69,3 +69,10 @@ class RegistryError(TrainerError):
 
     Operator: `streamrec models list` prints what there is; correct the version or the folder.
     """
+
+
+class ComparisonError(TrainerError):
+    """RecBole cannot be installed or started, one side of the comparison failed, or the two do not learn the same.
+
+    Operator: the message says which, and what to do; nothing of streamrec itself depends on RecBole.
+    """
