@@ -142,7 +142,8 @@ def test_the_peer_ends_when_it_gets_no_better_or_its_time_is_up() -> None:
     assert not effort.is_spent(curve([], []))
     assert not effort.is_spent(curve([1, 1, 1], [0.2, 0.3, 0.2]))
     assert effort.is_spent(curve([1, 1, 1], [0.3, 0.2, 0.3]))
-    assert effort.is_spent(curve([59, 1], [0.1, 0.2]))
+    assert not effort.is_spent(curve([59, 1], [0.1, 0.2]))
+    assert effort.is_spent(curve([118, 2], [0.1, 0.2]))
     assert effort.is_spent(curve([1] * 4, [0.1, 0.2, 0.3, 0.4]))
 
 
@@ -252,3 +253,9 @@ def test_an_output_that_cannot_be_written_is_refused_before_the_work(tmp_path: P
     (tmp_path / "file").write_text("")
     with pytest.raises(SystemExit, match="cannot be written"):
         command.main(["--data", "nothing", "--output", str(tmp_path / "file" / "recbole.json")])
+
+
+def test_a_run_that_fails_leaves_no_empty_figures(tmp_path: Path) -> None:
+    with pytest.raises(SystemExit, match="no data set"):
+        command.main(["--data", str(tmp_path), "--output", str(tmp_path / "new" / "recbole.json")])
+    assert not list((tmp_path / "new").iterdir())

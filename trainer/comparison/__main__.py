@@ -52,14 +52,15 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--epochs", type=_count, help="passes of our schedule (gru 8, sasrec 16)")
     made.add_argument(
         "--minutes", type=_minutes, default=Effort.minutes,
-        help="how long RecBole may learn in each run; it ends before when 12 turns have bettered nothing "
-        "(%(default)s)",
+        help="minutes of CPU time that RecBole may learn in each run; it ends before when 12 turns have bettered "
+        "nothing (%(default)s)",
     )  # fmt: skip
     made.add_argument("--output", type=Path, metavar="FILE", help="where the figures go, as JSON (the terminal)")
     made.add_argument(
         "--quick",
         action="store_true",
-        help=f"{QUICK_PASSES} passes over {QUICK_USERS} users, to see that it runs; the figures mean nothing",
+        help=f"{QUICK_PASSES} passes over {QUICK_USERS} users, to see that it runs; the figures mean nothing "
+        "and are only printed",
     )
     return made
 
@@ -77,7 +78,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except KeyboardInterrupt:
         sys.exit("streamrec: interrupted; nothing was written")
     text = json.dumps(result, indent=2) + "\n"
-    if given.output is None:
+    if given.output is None or given.quick:
         print(text, end="")
     else:
         given.output.write_text(text)
@@ -118,7 +119,10 @@ def insist_on_writable(output: Path | None) -> None:
         return
     try:
         output.parent.mkdir(parents=True, exist_ok=True)
+        was_there = output.exists()
         output.open("a").close()
+        if not was_there:
+            output.unlink()
     except OSError as error:
         raise ComparisonError(f"{output} cannot be written ({error.strerror}); give another --output") from error
 

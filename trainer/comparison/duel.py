@@ -25,7 +25,7 @@ class Effort:
     """How long the peer goes on."""
 
     minutes: float = 20.0
-    """Of learning; the turn that is under way then is the last one."""
+    """Of CPU time in learning; the turn that is under way then is the last one."""
     patience: int = 12
     """It ends after so many turns that did not better its validation figure."""
     max_turns: int | None = None
@@ -34,7 +34,7 @@ class Effort:
         """Whether that was enough."""
         n, best = len(curve.turns), int(np.argmax(curve.figures)) if curve.figures else 0
         return bool(n) and (
-            sum(one.seconds for one in curve.turns) >= 60 * self.minutes
+            sum(one.cpu_seconds for one in curve.turns) >= 60 * self.minutes
             or n - 1 - best >= self.patience
             or n == self.max_turns
         )
