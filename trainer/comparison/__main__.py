@@ -46,12 +46,12 @@ def parser() -> argparse.ArgumentParser:
     )
     made.add_argument("--models", nargs="+", choices=MODELS, default=MODELS, metavar="MODEL", help="gru, sasrec (both)")
     made.add_argument(
-        "--peer-rates", nargs="+", type=_rate, default=PEER_RATES, metavar="RATE",
+        "--peer-rates", nargs="+", type=_number, default=PEER_RATES, metavar="RATE",
         help="learning rates of RecBole; each is a run of its own, and the ratios are the least of them (%(default)s)",
     )  # fmt: skip
     made.add_argument("--epochs", type=_count, help="passes of our schedule (gru 8, sasrec 16)")
     made.add_argument(
-        "--minutes", type=_minutes, default=Effort.minutes,
+        "--minutes", type=_number, default=Effort.minutes,
         help="minutes of CPU time that RecBole may learn in each run; it ends before when 12 turns have bettered "
         "nothing (%(default)s)",
     )  # fmt: skip
@@ -163,11 +163,7 @@ def _positive(text: str, kind: Callable[[str], float]) -> float:
     return value
 
 
-def _rate(text: str) -> float:
-    return _positive(text, float)
-
-
-def _minutes(text: str) -> float:
+def _number(text: str) -> float:
     return _positive(text, float)
 
 
