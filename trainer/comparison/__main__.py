@@ -25,7 +25,7 @@ MODELS = ("gru", "sasrec")
 MAX_EPOCHS = {"gru": 8, "sasrec": 16}
 """Passes of our schedule, chosen on the validation part."""
 PEER_RATES = (0.001, 0.005)
-"""RecBole's learning rates: its default, and one that is better for so few steps. The less favourable one counts."""
+"""RecBole's learning rates: its default, and a larger one for so few steps; the least ratio counts."""
 QUICK_USERS, QUICK_PASSES = 100, 2
 MOVIELENS = "ml-100k"
 
