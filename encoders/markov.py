@@ -14,7 +14,8 @@ answers.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Mapping
+from typing import Any, ClassVar, NamedTuple, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -37,6 +38,16 @@ from encoders.compiled import Int, compiled
 from encoders.decay import as_of_newest, new_clock, weight_of
 from encoders.growth import grown
 from encoders.protocols import DoubleArray, FloatArray, IntArray
+from encoders.saved import (
+    Arrays,
+    insist_on_counts,
+    insist_on_items,
+    restored_clock,
+    restored_log,
+    saved_clicks,
+    saved_clock,
+    taken,
+)
 from encoders.vocabulary import PADDING_ITEM
 
 Int32Array = npt.NDArray[np.int32]
@@ -48,9 +59,9 @@ class MarkovConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    max_distance: int = Field(default=10, ge=1)
+    max_distance: int = Field(default=10, ge=1, le=1_000)
     """How many clicks back a rule may begin."""
-    max_rules: int = Field(default=128, ge=1)
+    max_rules: int = Field(default=128, ge=1, le=1 << 14)
     """Rules that are kept from each item."""
     half_life_s: float | None = Field(default=None, gt=0)
     """What a click has added halves with every half-life of event time; None for no decay."""
@@ -95,6 +106,9 @@ class Markov:
                [-inf, -inf, -inf]], dtype=float32))
     """
 
+    kind: ClassVar[str] = "markov"
+    Config: ClassVar[type[BaseModel]] = MarkovConfig
+
     def __init__(self, config: MarkovConfig | None = None) -> None:
         self.config = config or MarkovConfig()
         self._half_life_s = self.config.half_life_s or np.inf
@@ -108,6 +122,27 @@ class Markov:
             vacant_G=np.full(32, -1, np.int64),
             n_used=np.zeros(1, np.int64),
         )
+
+    @classmethod
+    def restored(cls, config: Mapping[str, Any], arrays: Arrays, n_items: int) -> Self:
+        """One that has learned what `arrays` gave; see `BundledRetriever.restored`."""
+        found = cls(MarkovConfig.model_validate(config))
+        found._log = restored_log(arrays, n_items, found.config.max_clicks)
+        found._rules = _restored_rules(found._rules, arrays, n_items, found.config.max_rules)
+        found._clock = restored_clock(arrays)
+        return found
+
+    def arrays(self) -> dict[str, npt.NDArray[Any]]:
+        """What was learned; see `BundledRetriever.arrays`."""
+        rules = self._rules
+        places = _places(rules.first_I, rules.n_I)
+        return {
+            **saved_clicks(self._log),
+            "clock": saved_clock(self._clock),
+            "n_rules": np.trim_zeros(rules.n_I, "b").copy(),
+            "rule_items": rules.item_P[places],
+            "rule_counts": rules.count_P[places],
+        }
 
     def learn(self, sessions: IntArray, items: IntArray, times_s: DoubleArray) -> None:
         """Count the rules that end in these clicks; see `LiveRetriever.learn`."""
@@ -133,6 +168,46 @@ class Markov:
         A score is a rule's count as of the newest event. Where no rule leads from the item there are no answers.
         """
         return _retrieve(self._rules, windows, as_of_newest(self._clock, self._half_life_s), k)
+
+
+def _places(first_I: IntArray, n_I: Int32Array) -> IntArray:
+    """Where in the pool the rules lie, those from one item after those from another."""
+    ends_I = np.cumsum(n_I, dtype=np.int64)
+    places: IntArray = np.arange(int(n_I.sum())) + np.repeat(first_I - (ends_I - n_I), n_I)
+    return places
+
+
+def _restored_rules(empty: _Rules, arrays: Arrays, n_items: int, max_rules: int) -> _Rules:
+    """The rules that `Markov.arrays` gave, each item's in places of their own.
+
+    Raises:
+        ValueError: If it cannot have given them.
+    """
+    n_I, items, counts = (
+        taken(arrays, name, dtype)
+        for name, dtype in (("n_rules", np.int32), ("rule_items", np.int32), ("rule_counts", np.float32))
+    )
+    if len(n_I) > n_items + 1 or n_I[:1].any() or n_I.min(initial=0) < 0 or n_I.max(initial=0) > max_rules:
+        raise ValueError(f"'n_rules' is not of {n_items} items with 0 to {max_rules} rules each")
+    if not int(n_I.sum()) == len(items) == len(counts):
+        raise ValueError(f"'n_rules' says {n_I.sum()} rules, there are {len(items)} items and {len(counts)} counts")
+    insist_on_items("rule_items", items, n_items)
+    insist_on_counts("rule_counts", counts)
+    if len(np.unique(np.repeat(np.arange(len(n_I)), n_I) * (n_items + 1) + items)) < len(items):
+        raise ValueError("'rule_items' has a rule twice")
+    room_I = np.where(n_I > 0, np.exp2(np.ceil(np.log2(np.maximum(n_I, 1)))), 0).astype(np.int64)
+    first_I, n_used = np.cumsum(room_I) - room_I, int(room_I.sum())
+    rules = empty._replace(
+        first_I=first_I,
+        n_I=n_I,
+        room_I=room_I.astype(np.int32),
+        item_P=grown(empty.item_P, n_used),
+        count_P=grown(empty.count_P, n_used),
+        n_used=np.array([n_used]),
+    )
+    places = _places(first_I, n_I)
+    rules.item_P[places], rules.count_P[places] = items, counts
+    return rules
 
 
 @compiled

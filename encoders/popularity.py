@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any, ClassVar, Self
+
 import numpy as np
 import numpy.typing as npt
+from pydantic import BaseModel, ConfigDict, Field
 
 from encoders.best import offer, put_in_order
 from encoders.compiled import compiled
 from encoders.decay import as_of_newest, new_clock, weight_of
 from encoders.growth import grown
 from encoders.protocols import DoubleArray, FloatArray, IntArray
+from encoders.saved import Arrays, insist_on_counts, restored_clock, saved_clock, taken
 from encoders.vocabulary import PADDING_ITEM
 
 
@@ -63,6 +68,15 @@ class PopularityRetriever:
         return np.tile(items, (len(windows), 1)), np.tile(scores, (len(windows), 1))
 
 
+class PopularityConfig(BaseModel):
+    """How fast popularity fades."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    half_life_s: float | None = Field(default=7 * 86_400, gt=0)
+    """What a click has added halves with every half-life of event time, in seconds; None for no decay."""
+
+
 class LivePopularity:
     """The same items for every window: those clicked most of late. A `LiveRetriever`, not for two threads at once.
 
@@ -70,23 +84,37 @@ class LivePopularity:
     are answers, until what is left of their clicks is too small for a 64-bit float, some thousand half-lives later.
 
     Args:
-        half_life_s: Of what a click counts, in seconds of event time. Infinity for no decay.
-
-    Raises:
-        ValueError: If the half-life is not positive.
+        config: How fast clicks fade.
 
     Example:
-        >>> popularity = LivePopularity(half_life_s=60)
+        >>> popularity = LivePopularity(PopularityConfig(half_life_s=60))
         >>> popularity.learn(np.array([1, 2]), np.array([7, 9]), np.array([0.0, 60.0]))
         >>> popularity.retrieve(np.array([[3]]), k=3)
         (array([[9, 7, 0]]), array([[ 1. ,  0.5, -inf]], dtype=float32))
     """
 
-    def __init__(self, half_life_s: float = 7 * 86_400) -> None:
-        if not half_life_s > 0:
-            raise ValueError(f"a half-life is positive, not {half_life_s} s")
-        self._half_life_s = float(half_life_s)
+    kind: ClassVar[str] = "popularity"
+    Config: ClassVar[type[BaseModel]] = PopularityConfig
+
+    def __init__(self, config: PopularityConfig | None = None) -> None:
+        self.config = config or PopularityConfig()
+        self._half_life_s = self.config.half_life_s or np.inf
         self._counts, self._clock = np.zeros(0), new_clock()
+
+    @classmethod
+    def restored(cls, config: Mapping[str, Any], arrays: Arrays, n_items: int) -> Self:
+        """One that has learned what `arrays` gave; see `BundledRetriever.restored`."""
+        found = cls(PopularityConfig.model_validate(config))
+        counts = taken(arrays, "counts", np.float64)
+        insist_on_counts("counts", counts)
+        if len(counts) > n_items + 1 or counts[:1].any():
+            raise ValueError(f"'counts' has {len(counts)} rows, the first for padding, where there are {n_items} items")
+        found._counts, found._clock = counts, restored_clock(arrays)
+        return found
+
+    def arrays(self) -> dict[str, npt.NDArray[Any]]:
+        """What was learned; see `BundledRetriever.arrays`."""
+        return {"counts": np.trim_zeros(self._counts, "b").copy(), "clock": saved_clock(self._clock)}
 
     def learn(self, sessions: IntArray, items: IntArray, times_s: DoubleArray) -> None:
         """Count the clicks, whosever they are; see `LiveRetriever.learn`."""

@@ -21,7 +21,11 @@ Shape letters: ``B`` windows, ``T`` window length, ``A`` items of a session that
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any, ClassVar, Self
+
 import numpy as np
+import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict, Field
 
 from encoders.click_log import (
@@ -38,6 +42,7 @@ from encoders.click_log import (
 from encoders.compiled import Int, compiled
 from encoders.neighbours import Limits, answers_of_neighbours, empty_scratch, scratch_for
 from encoders.protocols import DoubleArray, FloatArray, IntArray
+from encoders.saved import Arrays, restored_log, saved_clicks
 from encoders.vocabulary import PADDING_ITEM
 
 
@@ -46,13 +51,13 @@ class SessionKNNConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    window_len: int = Field(default=4, ge=1)
+    window_len: int = Field(default=4, ge=1, le=1_000)
     """``W``: how many of a window's newest clicks count. Those beyond the ninth weigh nothing in step 3."""
-    n_recent: int = Field(default=500, ge=1)
+    n_recent: int = Field(default=500, ge=1, le=100_000)
     """``R``, the paper's ``m``: how many sessions are compared with a window."""
-    n_neighbours: int = Field(default=100, ge=1)
+    n_neighbours: int = Field(default=100, ge=1, le=100_000)
     """``N``, the paper's ``k``: how many of them, the most similar, give their items."""
-    session_len: int = Field(default=50, ge=1)
+    session_len: int = Field(default=50, ge=1, le=1_000)
     """``A``: how many of a session's newest items count. Bounds what a long session costs."""
     proximity: float = Field(default=1.0, ge=0)
     """Power of ``1 + distance`` by which what a neighbour gives is divided. 0 is the paper's: all items alike."""
@@ -82,6 +87,9 @@ class SessionKNN:
                [0, 0]])
     """
 
+    kind: ClassVar[str] = "session-knn"
+    Config: ClassVar[type[BaseModel]] = SessionKNNConfig
+
     def __init__(self, config: SessionKNNConfig | None = None) -> None:
         self.config = config or SessionKNNConfig()
         self._log = empty_log()
@@ -94,6 +102,17 @@ class SessionKNN:
             self.config.session_len,
             self.config.lists_last_item,
         )
+
+    @classmethod
+    def restored(cls, config: Mapping[str, Any], arrays: Arrays, n_items: int) -> Self:
+        """One that has learned what `arrays` gave; see `BundledRetriever.restored`."""
+        found = cls(SessionKNNConfig.model_validate(config))
+        found._log = restored_log(arrays, n_items, found.config.max_clicks)
+        return found
+
+    def arrays(self) -> dict[str, npt.NDArray[Any]]:
+        """What was learned: the clicks that are remembered; see `BundledRetriever.arrays`."""
+        return saved_clicks(self._log)
 
     def learn(self, sessions: IntArray, items: IntArray, times_s: DoubleArray) -> None:
         """Extend sessions by their clicks. The order counts, the times do not; see `LiveRetriever.learn`."""

@@ -120,6 +120,8 @@ class Advanced(NamedTuple):
     """Place of the encoder state that answers an event; -1 for none."""
     is_repeat_B: BoolArray
     """Whether the event had come before."""
+    entered_B: BoolArray
+    """Whether it is in the window now."""
     sessions: Sessions
 
 
@@ -205,6 +207,7 @@ def advance(events: Events, stored: Stored, key: Bytes, rule: Numbers) -> Advanc
     )
     n_places = 0
     place_B, is_repeat_B = np.empty(n_events, dtype=np.int64), np.zeros(n_events, dtype=np.bool_)
+    entered_B = np.zeros(n_events, dtype=np.bool_)
     n_steps_U = np.zeros(n_sessions, dtype=np.int64)
     for b in range(n_events):
         u = events.session_B[b]
@@ -234,6 +237,7 @@ def advance(events: Events, stored: Stored, key: Bytes, rule: Numbers) -> Advanc
             windows.time_T[end_U[u]] = np.uint32(events.time_s_B[b])
             windows.type_T[end_U[u]] = events.type_B[b]
             end_U[u] += 1
+            entered_B[b] = True
         windows.first_B[b], windows.end_B[b] = first_U[u], end_U[u]
         seen_first_B[b], seen_end_B[b] = seen_first_U[u], seen_end_U[u]
         if events.asks_model_B[b]:
@@ -267,7 +271,7 @@ def advance(events: Events, stored: Stored, key: Bytes, rule: Numbers) -> Advanc
         places.origin_M[:n_places], places.source_M[:n_places], places.event_M[:n_places], places.depth_M[:n_places]
     )
     seen = Seen(seen_item[:n_seen], seen_first_B, seen_end_B)
-    return Advanced(windows, seen, found, place_B, is_repeat_B, sessions)
+    return Advanced(windows, seen, found, place_B, is_repeat_B, entered_B, sessions)
 
 
 @compiled

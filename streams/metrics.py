@@ -10,7 +10,7 @@ from contextlib import AbstractContextManager
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, generate_latest
 
-STAGES = ("decode", "load", "encode", "retrieve", "strategy", "pack", "produce", "commit")
+STAGES = ("decode", "load", "encode", "retrieve", "strategy", "learn", "pack", "produce", "commit")
 """The parts of one batch's work, in their order."""
 
 _BATCH_BUCKETS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
@@ -36,6 +36,7 @@ class WorkerMetrics:
         )
         self.forwarded = counter("forwarded", "Records forwarded to the partition that owns their user.")
         self.duplicates = counter("duplicates", "Events that a producer sent again: answered, not counted twice.")
+        self.learned = counter("learned", "Events that the model learned as they came, if it is one that does.")
         self.retention_lost = counter("retention_lost", "Events that retention removed before they were applied.")
         self.batches_refused = counter("batches_refused", "Batches that the state store refused, by reason.", "reason")
         self.broadcast = counter("broadcast_records", "Valid records read from a broadcast topic.", "topic")

@@ -24,14 +24,16 @@ from encoders.events import EVENT_TRAITS, EventType
 from encoders.records import DEFAULT_CATALOGUE, Interaction
 from encoders.window import WindowRule
 from streams.advance import Advanced, Numbers, advance
+from streams.asking import Asked, compile_asking
 from streams.columns import Received, events_of, stored_of
 from streams.decode import DeadLetter, Decoded, decoded
+from streams.learning import NO_CLICKS, Clicks
 from streams.lists import ANN, POPULARITY, Head, Lists, Names, WireLists, wire_lists
 from streams.packing import Made, States, packed_sessions
 from streams.popularity import Counts, PopularItems, most_popular
 from streams.record_batch import record_batches
-from streams.search import compile_search, find
-from streams.serving import ServingModel
+from streams.search import ask, compile_search, find
+from streams.serving import EncoderModel, RetrieverModel, ServingModel
 from streams.session import FINGERPRINT_MASK, SessionKey
 from streams.strategy import Passed, Popular, fill
 from streams.texts import Texts, ends_of, texts
@@ -116,6 +118,8 @@ class Outcome:
     duplicates: int = 0
     """Events that had come before; they are answered, but not counted again."""
     dead: list[DeadLetter] = field(default_factory=list)
+    clicks: Clicks = NO_CLICKS
+    """What the model may learn, if it is one that does."""
 
 
 def process(
@@ -145,19 +149,24 @@ def process(
         0
     """
     model = serving.model
+    encoder = model if isinstance(model, EncoderModel) else None
     with stage("encode"):
         received = Received.together([batch.decoded.events for batch in batches])
-        events = events_of(received, model.catalogue if model else None, rules.window.codes)
+        events = events_of(received, encoder.catalogue if encoder else None, rules.window.codes)
         seen = _of_all(batches, [batch.seen for batch in batches])
         stored = stored_of(_of_all(batches, [batch.sessions for batch in batches]), seen)
-        advanced = advance(events, stored, as_bytes(model.state_key.encode() if model else b""), _numbers(rules, model))
-        waves = Waves(model, events, stored, advanced) if model else None
+        key = as_bytes(encoder.state_key.encode() if encoder else b"")
+        advanced = advance(events, stored, key, _numbers(rules, encoder))
+        waves = Waves(encoder, events, stored, advanced) if encoder else None
+        asked = Asked.of(model, received, advanced, rules.window) if isinstance(model, RetrieverModel) else None
     lists = Lists.empty(len(received), rules.top_n)
     passed = _passed(advanced)
-    if waves and model:
+    if waves:
         place_B = advanced.place_B
         rows = np.flatnonzero((place_B >= 0) & waves.answers[place_B]) if len(waves.answers) else np.arange(0)
-        find(model, rows, waves.vectors(place_B[rows]), passed, seen, lists, serving.unavailable, stage)
+        find(waves.model, rows, waves.vectors(place_B[rows]), passed, seen, lists, serving.unavailable, stage)
+    if asked:
+        ask(asked, passed, lists, serving.unavailable, stage)
     with stage("strategy"):
         popular = _complete(received, serving, passed, lists)
     names = Names(model.names if model else texts([]), popular)
@@ -167,11 +176,11 @@ def process(
             advanced,
             stored,
             received.offset_B,
-            States(as_bytes(model.state_key.encode()), waves.states, waves.answers) if model and waves else _NO_STATES,
+            States(key, waves.states, waves.answers) if waves else _NO_STATES,
             Made(lists, names, as_bytes((version or "").encode()), now_ms),
         )
         written = wire_lists(_head(batches, received), lists, names, version, now_ms)
-        return _outcomes(batches, advanced, packed, written, lists, rules)
+        return _outcomes(batches, advanced, packed, written, lists, asked, rules)
 
 
 def compile_loops() -> None:
@@ -185,6 +194,7 @@ def compile_loops() -> None:
     (outcome,) = process([batch], Serving(popular=popular), Rules(), 0)
     outcome.counts.onto({})
     record_batches(outcome.lists, 0, 1)
+    compile_asking()
     compile_search()
     compile_waves()
 
@@ -198,7 +208,7 @@ def _of_all(batches: Sequence[Batch], given: Sequence[Sequence[bytes]]) -> list[
     return [each for batch, theirs in pairs for each in theirs or [b""] * len(batch.decoded.events.keys)]
 
 
-def _numbers(rules: Rules, model: ServingModel | None) -> Numbers:
+def _numbers(rules: Rules, model: EncoderModel | None) -> Numbers:
     state_size = model.bundle.encoder.state_size if model else 0
     return Numbers(*rules.window.numbers, rules.max_seen, rules.recent_events, state_size)
 
@@ -241,7 +251,13 @@ def _head(batches: Sequence[Batch], received: Received) -> Head:
 
 
 def _outcomes(
-    batches: Sequence[Batch], advanced: Advanced, packed: list[bytes], written: WireLists, lists: Lists, rules: Rules
+    batches: Sequence[Batch],
+    advanced: Advanced,
+    packed: list[bytes],
+    written: WireLists,
+    lists: Lists,
+    asked: Asked | None,
+    rules: Rules,
 ) -> list[Outcome]:
     """What concerns each of the batches."""
     outcomes, changed, seen = [], advanced.sessions, advanced.seen
@@ -267,6 +283,7 @@ def _outcomes(
                 _counts(received, is_repeat, rules.popularity_half_life.total_seconds()),
                 int(is_repeat.sum()),
                 batch.decoded.dead,
+                asked.clicks_of(events) if asked else NO_CLICKS,
             )
         )
     return outcomes

@@ -1,4 +1,4 @@
-"""From query vectors to candidates: one search of the index for a whole batch.
+"""From query vectors or windows to candidates: the model is asked once for a whole batch.
 
 Shape letters: ``B`` events, ``R`` those that the model answers, ``D`` embedding dimension.
 """
@@ -7,33 +7,40 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
+from functools import partial
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from encoders.protocols import FloatArray, IntArray
+from encoders.vocabulary import PADDING_ITEM
 from index.flat import FlatIndex
 from index.protocol import ExcludingSearch
+from streams.asking import Asked
 from streams.exclusion import ByFingerprint, Exclusion
 from streams.lists import Lists
-from streams.serving import ServingModel
+from streams.serving import EncoderModel, ServingModel
 from streams.strategy import Passed, choose
+
+Stage = Callable[[str], AbstractContextManager[object]]
+Search = Callable[[Any, int], tuple[IntArray, FloatArray]]
+"""From what is looked for, a row each, to the best items and their scores; number 0 where there are no more."""
 
 
 def find(
-    model: ServingModel,
+    model: EncoderModel,
     rows_R: IntArray,
     queries_RD: FloatArray,
     passed: Passed,
     stored_seen: Sequence[bytes],
     lists: Lists,
     unavailable: frozenset[int],
-    stage: Callable[[str], AbstractContextManager[object]],
+    stage: Stage,
 ) -> None:
     """Put the model's nearest items into lists, in place, those left out that a user has come by.
 
-    An index that can leave out what each user has come by is asked for just that. Any other is asked for somewhat
-    more than a list takes; rows that are left short are searched again, wider, until they are full or the catalogue
-    is at its end.
+    An index that can leave out what each user has come by is asked for just that; any other as `_fill_from` says.
 
     Args:
         model: What answers.
@@ -54,19 +61,50 @@ def find(
             lists.items_BN[rows_R], lists.scores_BN[rows_R] = numbers_RN, scores_RN
             lists.lengths_B[rows_R] = np.count_nonzero(numbers_RN, axis=1)
         return
+    _fill_from(index.search, queries_RD, model, rows_R, passed, lists, stage)
+
+
+def ask(asked: Asked, passed: Passed, lists: Lists, unavailable: frozenset[int], stage: Stage) -> None:
+    """Put a retriever's best items into lists, in place, those left out that a user has come by.
+
+    Args:
+        asked: What answers, and to what.
+        passed: What each user has come by.
+        lists: To be filled.
+        unavailable: 64-bit hashes of items that may not be listed.
+        stage: Times `retrieve` and `strategy`.
+    """
+    search = partial(asked.model.search_without, unavailable)
+    _fill_from(search, asked.windows_RL, asked.model, asked.row_R, passed, lists, stage)
+
+
+def _fill_from(
+    search: Search,
+    wanted_R: npt.NDArray[Any],
+    model: ServingModel,
+    rows_R: IntArray,
+    passed: Passed,
+    lists: Lists,
+    stage: Stage,
+) -> None:
+    """Fill lists from a search that does not know what users have come by.
+
+    It is asked for somewhat more than a list takes. Rows that are left short are searched again, wider, until they are
+    full or there are no more items.
+    """
     n_items, top_n = model.bundle.vocabulary.n_items, lists.items_BN.shape[1]
     first_k = k = min(model.width.candidates(top_n), n_items)
     while len(rows_R):
         with stage("retrieve"):
-            numbers_RK, scores_RK = map(np.ascontiguousarray, index.search(queries_RD, k))
+            numbers_RK, scores_RK = map(np.ascontiguousarray, search(wanted_R, k))
         with stage("strategy"):
             choose(rows_R, numbers_RK, scores_RK, model.fingerprints, passed, lists)
         if k == n_items:
             break
-        is_short = lists.lengths_B[rows_R] < top_n
+        is_short = (lists.lengths_B[rows_R] < top_n) & (numbers_RK[:, -1] != PADDING_ITEM)
         if k == first_k:  # a wider one does not say whether the first was wide enough
             model.width.learn(len(rows_R), int(is_short.sum()))
-        rows_R, queries_RD, k = rows_R[is_short], queries_RD[is_short], min(3 * k, n_items)
+        rows_R, wanted_R, k = rows_R[is_short], wanted_R[is_short], min(3 * k, n_items)
 
 
 def compile_search() -> None:

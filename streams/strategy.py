@@ -73,7 +73,7 @@ def choose(
 
     Args:
         rows_R: Which lists, by event.
-        numbers_RK: Item numbers, best first; 0 is no candidate.
+        numbers_RK: Item numbers, best first; what is not positive is no candidate.
         scores_RK: Their scores.
         fingerprints: By item number.
         passed: What each user has come by.

@@ -16,7 +16,7 @@ from encoders.compiled import Bytes, as_bytes, compiled, copy_bytes
 from encoders.protocols import FloatArray, IntArray
 from encoders.window import Window
 from streams.advance import BLANK, ENCODED, GIVEN, STEPPED, Advanced, Events, HashArray, Stored
-from streams.serving import ServingModel
+from streams.serving import EncoderModel, ServingModel
 
 
 class Waves:
@@ -29,7 +29,7 @@ class Waves:
         advanced: What it did to them.
     """
 
-    def __init__(self, model: ServingModel, events: Events, stored: Stored, advanced: Advanced) -> None:
+    def __init__(self, model: EncoderModel, events: Events, stored: Stored, advanced: Advanced) -> None:
         self.model, encoder, places = model, model.bundle.encoder, advanced.places
         n_states = len(places.origin_M)
         self.states = np.empty((n_states, encoder.state_size), dtype=np.float32)

@@ -30,6 +30,7 @@ from streams.output import (
     forwarded_record,
 )
 from streams.pipeline import Batch, Outcome, Rules, Serving, Source, process
+from streams.serving import RetrieverModel
 from streams.session import SessionKey, StoredSession
 from streams.settings import TopicNames
 from streams.store import Applied, Changes, LogBounds, SessionStore
@@ -178,15 +179,21 @@ class BatchWorker:
                 raise found
             else:
                 ready.append((batch, owned, Batch(self._source(batch), events, *found)))
-        now_ms = self._now_ms()
-        outcomes = process(
-            [given for _, _, given in ready], self._serving(), self.rules.pipeline, now_ms, self.metrics.stage
-        )
+        now_ms, serving = self._now_ms(), self._serving()
+        outcomes = process([given for _, _, given in ready], serving, self.rules.pipeline, now_ms, self.metrics.stage)
+        if isinstance(serving.model, RetrieverModel):
+            self._learn(serving.model, [given.source for _, _, given in ready], outcomes)
         with self.metrics.stage("pack"):
             computed = [self._computed(*each, out, now_ms) for each, out in zip(ready, outcomes, strict=True)]
             for each in computed:
                 self._advance(each, now_ms)  # only now: where packing one fails, all are worked out again
         return computed, others
+
+    def _learn(self, model: RetrieverModel, sources: Sequence[Source], outcomes: Sequence[Outcome]) -> None:
+        """Let the model have the events that it has just answered; those of batches to come are answered with them."""
+        with self.metrics.stage("learn"):
+            for source, outcome in zip(sources, outcomes, strict=True):
+                self.metrics.learned.inc(model.learner.learn(source.topic, source.partition, outcome.clicks))
 
     def _decode(self, batch: RecordBatch, owned: OwnedPartition) -> Decoded:
         records = batch.records

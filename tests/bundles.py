@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from safetensors import numpy as safetensors_numpy
 
-from encoders.bundle import BundleDraft, IndexRecord, write_bundle
+from encoders.bundle import EncoderDraft, IndexRecord, write_bundle
 from encoders.gru import GRUConfig, GRUEncoder, GRUModule
 from encoders.records import BundleReference, ModelUpdate
 from encoders.vocabulary import Vocabulary
@@ -42,7 +42,7 @@ def write_model(
         Random(seed).shuffle(item_ids)
     torch.manual_seed(seed)
     encoder = GRUEncoder(GRUModule(n_items, GRUConfig(embedding_dim=8, hidden_dim=6)))
-    draft = BundleDraft(
+    draft = EncoderDraft(
         model="gru",
         encoder=encoder,
         vocabulary=Vocabulary.from_ids(item_ids),
@@ -93,7 +93,7 @@ def _other_manifest(reference: BundleReference) -> BundleReference:
     return reference.model_copy(update={"manifest_sha256": "0" * 64})
 
 
-def _change_tensor(
+def change_tensor(
     file: str, name: str, change: Callable[[np.ndarray], np.ndarray]
 ) -> Callable[[BundleReference], BundleReference]:
     def damage(reference: BundleReference) -> BundleReference:
@@ -162,19 +162,19 @@ DAMAGES: dict[str, tuple[Callable[[BundleReference], BundleReference], str]] = {
     "wrong hash of a file": (_flipped_bit, r"weights\.safetensors has another SHA-256"),
     "wrong hash of the manifest": (_other_manifest, r"manifest\.json has another SHA-256"),
     "wrong dimension of the vectors": (
-        _change_tensor(VECTORS, "item_vectors", lambda a: a[:, :-1]),
+        change_tensor(VECTORS, "item_vectors", lambda a: a[:, :-1]),
         r"item_vectors.*\(41, 7\).*\(41, 8\)",
     ),
     "wrong dimension of the weights": (
-        _change_tensor(WEIGHTS, "project.bias", lambda a: a[:-1]),
+        change_tensor(WEIGHTS, "project.bias", lambda a: a[:-1]),
         r"weights\.safetensors does not fit",
     ),
     "wrong dimension of the index": (_index_of(40, 7), r"index\.faiss.*\(40, 7\).*\(40, 8\)"),
     "wrong size of the index": (_index_of(39, 8), r"index\.faiss.*\(39, 8\).*\(40, 8\)"),
-    "NaN in the weights": (_change_tensor(WEIGHTS, "project.bias", _with_nan), r"weights\.safetensors.*NaN"),
-    "NaN in the item vectors": (_change_tensor(VECTORS, "item_vectors", _with_nan), r"item_vectors\.safetensors.*NaN"),
-    "answers that overflow": (_change_tensor(WEIGHTS, "project.weight", _overflowing), r"not with finite numbers"),
-    "an index of other vectors": (_change_tensor(VECTORS, "item_vectors", _shuffled), r"index\.faiss.*item vectors"),
+    "NaN in the weights": (change_tensor(WEIGHTS, "project.bias", _with_nan), r"weights\.safetensors.*NaN"),
+    "NaN in the item vectors": (change_tensor(VECTORS, "item_vectors", _with_nan), r"item_vectors\.safetensors.*NaN"),
+    "answers that overflow": (change_tensor(WEIGHTS, "project.weight", _overflowing), r"not with finite numbers"),
+    "an index of other vectors": (change_tensor(VECTORS, "item_vectors", _shuffled), r"index\.faiss.*item vectors"),
     "an index that is none": (_index_of_noise, r"index\.faiss cannot be read"),
     "an unknown index": (_unknown_index, r"kind 'quantum'.*flat"),
     "not a bundle at all": (_no_bundle, r"manifest\.json.*JSON"),

@@ -18,7 +18,16 @@ import torch
 from aiokafka.errors import KafkaConnectionError, RequestTimedOutError
 from aiokafka.record.default_records import DefaultRecordBatch
 
-from encoders.bundle import ENCODERS, Bundle, IndexRecord, Manifest, vocabulary_fingerprint
+from encoders.bundle import (
+    ENCODERS,
+    RETRIEVERS,
+    EncoderBundle,
+    EncoderManifest,
+    IndexRecord,
+    RetrieverBundle,
+    RetrieverManifest,
+    vocabulary_fingerprint,
+)
 from encoders.records import DEFAULT_CATALOGUE, Interaction
 from encoders.vocabulary import Vocabulary
 from encoders.window import WindowRule
@@ -31,7 +40,7 @@ from streams.output import OutgoingRecord
 from streams.pipeline import Batch, Serving, Source
 from streams.record_batch import ReadyBatch
 from streams.routing import partition_of
-from streams.serving import ServingModel
+from streams.serving import EncoderModel, RetrieverModel
 from streams.session import SessionKey, StoredSession
 from streams.settings import TopicNames
 from streams.store import LogBounds, MemoryStore, SessionStore
@@ -95,7 +104,7 @@ def model(
     max_len: int = 50,
     index_type: type[VectorIndex] = FlatIndex,
     kind: str = "gru",
-) -> ServingModel:
+) -> EncoderModel:
     """A small untrained model over items "1" … "40", or over the given ids in the given order.
 
     Its index is as good as exact, of whatever kind it is.
@@ -108,7 +117,8 @@ def model(
     index = index_type.build(encoder.item_vectors)
     if isinstance(index, TunableIndex):
         index.effort = index.max_effort
-    manifest = Manifest(
+    manifest = EncoderManifest(
+        format_version=1,
         model="gru",
         version=version,
         kind=encoder.kind,
@@ -126,8 +136,43 @@ def model(
         files={},
     )
     popularity = np.zeros(len(item_ids) + 1, dtype=np.float32)
-    bundle = Bundle(manifest, vocabulary, encoder, encoder.item_vectors, popularity, Path("in-memory"))
-    return ServingModel(bundle, index)
+    bundle = EncoderBundle(Path("in-memory"), manifest, vocabulary, popularity, encoder, encoder.item_vectors)
+    return EncoderModel(bundle, index)
+
+
+def retriever_model(
+    kind: str = "markov",
+    version: str = "a",
+    n_items: int = 40,
+    catalogue: str = DEFAULT_CATALOGUE,
+    rule: WindowRule | None = None,
+    learned: Sequence[tuple[int, int]] = (),
+    trained_through: Mapping[int, int] | None = None,
+    config: Mapping[str, object] | None = None,
+) -> RetrieverModel:
+    """A retriever over items "1" …, that has learned some events, each of a session and an item."""
+    retriever = RETRIEVERS[kind](RETRIEVERS[kind].Config.model_validate(config or {}))
+    sessions, items = np.array(learned, dtype=np.int64).reshape(-1, 2).T.copy()
+    retriever.learn(sessions, items, np.arange(len(items), dtype=np.float64))
+    vocabulary = Vocabulary.from_ids([str(number) for number in range(1, n_items + 1)], catalogue)
+    manifest = RetrieverManifest(
+        format_version=2,
+        model="films",
+        version=version,
+        kind=kind,
+        config=retriever.config.model_dump(mode="json"),
+        window_rule=rule or WindowRule(),
+        catalogue=catalogue,
+        vocabulary_fingerprint=vocabulary_fingerprint(vocabulary),
+        metrics={},
+        trained_through={TopicNames().interactions: dict(trained_through or {})},
+        items_offsets={},
+        created_at_ms=0,
+        n_items=n_items,
+        files={},
+    )
+    popularity = np.zeros(n_items + 1, dtype=np.float32)
+    return RetrieverModel(RetrieverBundle(Path("in-memory"), manifest, vocabulary, popularity, retriever))
 
 
 class Fault(Enum):

@@ -6,10 +6,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from encoders.bundle import Bundle
-from encoders.protocols import IntArray
+from encoders.bundle import Bundle, EncoderBundle, RetrieverBundle
+from encoders.protocols import IntArray, Retriever
+from encoders.retrieval import EncoderRetriever
 from encoders.vocabulary import item_hash
 from index.build import load_index
+from index.flat import FlatIndex
 from trainer.interactions import BoolArray, Interactions
 from trainer.measure import compare
 from trainer.report import Report
@@ -47,8 +49,7 @@ def assess(
     known_users = np.zeros(len(events.user_ids), dtype=bool)
     known_users[events.user_codes[trained]] = True
     figures = compare(
-        bundle.encoder,
-        load_index(bundle.index_path, bundle.manifest.index.kind),
+        retriever_of(bundle),
         bundle.popularity,
         events,
         item_numbers(bundle, events),
@@ -64,6 +65,25 @@ def item_numbers(bundle: Bundle, events: Interactions) -> IntArray:
     """Number of each event's item in a bundle, 0 where it does not know the item. Shape: ``(n_events,)``."""
     hashes = [item_hash(item_id, bundle.manifest.catalogue) for item_id in events.item_ids]
     return bundle.vocabulary.item_numbers(hashes)[events.item_codes]
+
+
+def retriever_of(bundle: Bundle, *, exact: bool = False) -> Retriever:
+    """What answers as a worker that has just read the bundle does.
+
+    Args:
+        bundle: The model.
+        exact: Whether an encoder's items are searched exactly, and not by the bundle's index.
+
+    Raises:
+        VectorIndexError: If its index cannot be read.
+    """
+    if isinstance(bundle, EncoderBundle):
+        index = (
+            FlatIndex.build(bundle.item_vectors) if exact else load_index(bundle.index_path, bundle.manifest.index.kind)
+        )
+        return EncoderRetriever(bundle.encoder, index)
+    assert isinstance(bundle, RetrieverBundle), "there is no other"
+    return bundle.retriever
 
 
 def trained_mask(events: Interactions, trained_through: dict[int, int]) -> BoolArray:

@@ -7,14 +7,11 @@ from datetime import timedelta
 import numpy as np
 
 from encoders.popularity import PopularityRetriever, decayed_counts
-from encoders.protocols import FloatArray, IntArray, SequenceEncoder
-from encoders.retrieval import EncoderRetriever, ItemSearch
+from encoders.protocols import FloatArray, IntArray, Retriever
 from encoders.window import WindowRule
-from index.flat import FlatIndex
 from trainer.evaluate import answer, ask, metrics
 from trainer.interactions import BoolArray, Interactions
 from trainer.report import Report
-from trainer.split import Split
 
 TOP_K = 10
 
@@ -25,38 +22,40 @@ def popularity(events: Interactions, numbers: IntArray, n_items: int, half_life:
 
 
 def measure(
-    encoder: SequenceEncoder,
-    item_vectors: FloatArray,
+    retriever: Retriever,
+    learned: BoolArray,
     events: Interactions,
-    split: Split,
+    is_test: BoolArray,
     rule: WindowRule,
     half_life: timedelta,
     report: Report,
 ) -> dict[str, float]:
-    """Next-item prediction on the test part by a model that was fitted on the train part.
+    """Next-item prediction on the test part by a model that has learned nothing of it.
 
     Popularity is as of the beginning of the test part, so it has seen the validation part, too; an item
     that only came later is one that the model does not know.
 
     Args:
-        encoder: The model.
-        item_vectors: Its items, of code 0, 1, … in row 1, 2, …
+        retriever: The model, with items of code 0, 1, … under the numbers 1, 2, …
+        learned: Which events it has learned.
         events: The whole log.
-        split: Its parts.
+        is_test: Which events to predict.
         rule: How windows are cut.
         half_life: Of popularity.
         report: Told how far it is.
+
+    Shape:
+        - learned, is_test: ``(n_events,)``
     """
     n_items, known_users = len(events.item_ids), np.zeros(len(events.user_ids), dtype=bool)
-    known_users[events.user_codes[split.train]] = True
-    if not split.train.any():
+    known_users[events.user_codes[learned]] = True
+    if not learned.any():
         report.say("Too few events to measure the model on")
         return {}
-    numbers = learned_numbers(events, split.train)
-    before = ~split.test
+    numbers = learned_numbers(events, learned)
+    before = ~is_test
     popular = popularity(events.where(before), events.item_codes[before] + 1, n_items, half_life)
-    index = FlatIndex.build(item_vectors)
-    return compare(encoder, index, popular, events, numbers, split.test, known_users, rule, report)
+    return compare(retriever, popular, events, numbers, is_test, known_users, rule, report)
 
 
 def learned_numbers(events: Interactions, learned: BoolArray) -> IntArray:
@@ -72,8 +71,7 @@ def learned_numbers(events: Interactions, learned: BoolArray) -> IntArray:
 
 
 def compare(
-    encoder: SequenceEncoder,
-    index: ItemSearch,
+    retriever: Retriever,
     popular: FloatArray,
     events: Interactions,
     numbers: IntArray,
@@ -85,8 +83,7 @@ def compare(
     """Figures of a model by name and, with `popularity_` before it, of popularity on the same events.
 
     Args:
-        encoder: The model.
-        index: Its items.
+        retriever: The model.
         popular: Score of each item.
         events: The whole log.
         numbers: Item number of each event, 0 where the model does not know the item.
@@ -108,7 +105,6 @@ def compare(
         report.say("Too few events to measure the model on: in the newest part, nobody did a second thing")
         return {}
     n_items, label = len(popular) - 1, f"evaluating {len(questions):,} next events"
-    retriever = EncoderRetriever(encoder, index)
     answers = answer(questions, retriever, n_items, TOP_K, lambda done: report.progress(label, done, len(questions)))
     beside = answer(questions, PopularityRetriever(popular), n_items, TOP_K)
     return {

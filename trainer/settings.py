@@ -8,7 +8,10 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from encoders.markov import MarkovConfig
+from encoders.popularity import PopularityConfig
 from encoders.records import DEFAULT_CATALOGUE, CatalogueName
+from encoders.session_knn import SessionKNNConfig
 
 _DEFAULTS: Mapping[str, Mapping[str, Any]] = {
     "lru": {"dropout": 0.4, "learning_rate": 0.005, "max_epochs": 8, "patience": 2},
@@ -22,9 +25,17 @@ class TrainerSettings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    model: Literal["gru", "lru", "sasrec"] = "gru"
-    """What is trained: a gated recurrent network (GRU4Rec), linear recurrent units (LRURec) or causal self-attention
-    (SASRec). What is not set below has a default of its own for each."""
+    model: Literal["popularity", "markov", "session-knn", "gru", "lru", "sasrec"] = "gru"
+    """What is trained. Fitted are a gated recurrent network (GRU4Rec), linear recurrent units (LRURec) and causal
+    self-attention (SASRec); what is not set below has a default of its own for each. Popularity, sequential rules
+    (`markov`) and nearest sessions (VMIS-kNN) learn every event once, and go on with that as they serve; each has a
+    section of its own."""
+    popularity: PopularityConfig = PopularityConfig()
+    """Of the model `popularity`."""
+    markov: MarkovConfig = MarkovConfig()
+    """Of the model `markov`."""
+    session_knn: SessionKNNConfig = SessionKNNConfig()
+    """Of the model `session-knn`."""
     catalogue: CatalogueName = DEFAULT_CATALOGUE
     """The catalogue whose interactions are learned from."""
     min_events: int = Field(default=50, ge=2)

@@ -27,7 +27,7 @@ def split_by_time(events: Interactions, validation_fraction: float, test_fractio
     whose time runs backwards counts as being as late as the latest before it: so a user's part never
     goes back, and no window holds an event of a later part than its target.
     """
-    times = _running_max_by_user(events)
+    times = running_max_by_user(events)
     validation_from, test_from = (
         _time_at(times, 1 - fraction) for fraction in (validation_fraction + test_fraction, test_fraction)
     )
@@ -40,7 +40,8 @@ def _time_at(times: IntArray, fraction: float) -> float:
     return float(np.partition(times, place)[place]) if place < len(times) else np.inf
 
 
-def _running_max_by_user(events: Interactions) -> IntArray:
+def running_max_by_user(events: Interactions) -> IntArray:
+    """Each event's time, or the latest that the same user had before it. Shape: ``(n_events,)``, milliseconds."""
     by_user = np.argsort(events.user_codes, kind="stable")
     # Shifted so far apart that one user's times cannot reach into the next one's.
     shift = events.user_codes[by_user] * (int(events.times_ms.max(initial=0)) + 1)

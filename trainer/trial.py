@@ -11,14 +11,12 @@ from typing import Self
 
 import numpy as np
 
-from encoders.bundle import Manifest, bundle_path, read_bundle, read_manifest
+from encoders.bundle import Bundle, Manifest, bundle_path, read_bundle, read_manifest
 from encoders.errors import BundleError
-from encoders.protocols import FloatArray, IntArray, Retriever, SequenceEncoder
+from encoders.protocols import IntArray, Retriever
 from encoders.records import ModelUpdate
-from encoders.retrieval import EncoderRetriever
 from encoders.window import WindowRule
-from index.flat import FlatIndex
-from trainer.assess import item_numbers, trained_mask
+from trainer.assess import item_numbers, retriever_of, trained_mask
 from trainer.cleaning import CleaningRules
 from trainer.evaluate import answer, ask
 from trainer.evaluation.metrics import Values, rank_metrics
@@ -41,9 +39,12 @@ class Contender:
     n_items: int
 
     @classmethod
-    def of(cls, encoder: SequenceEncoder, item_vectors: FloatArray, numbers: IntArray) -> Self:
-        """An encoder with exact search, so that a model is not judged by how its index was tuned."""
-        return cls(EncoderRetriever(encoder, FlatIndex.build(item_vectors)), numbers, len(item_vectors) - 1)
+    def of(cls, bundle: Bundle, events: Interactions) -> Self:
+        """What serves, as a worker that has just read its bundle answers.
+
+        An encoder's items are searched exactly, so that a model is not judged by how its index was tuned.
+        """
+        return cls(retriever_of(bundle, exact=True), item_numbers(bundle, events), bundle.vocabulary.n_items)
 
 
 @dataclass(frozen=True)
@@ -125,7 +126,7 @@ def hold(
         bundle = read_bundle(trial.serving.uri, trial.serving.manifest_sha256)
     except BundleError as error:
         return without_comparison(_unreadable(trial.serving, error), trial.version, settings)
-    serving = Contender.of(bundle.encoder, bundle.item_vectors, item_numbers(bundle, events))
+    serving = Contender.of(bundle, events)
     ours, users = _values("the new model", candidate, trial, events, rule, settings, report)
     theirs, _ = _values(trial.serving.version, serving, trial, events, rule, settings, report)
     return decide(compare(ours, theirs, users, settings), trial.serving.version, settings)

@@ -7,29 +7,46 @@ safetensors, and one index that only `index/` reads; nothing is pickled.
 
 from encoders.bundle.manifest import (
     REPORT_FILE,
+    EncoderManifest,
     IndexRecord,
     Manifest,
+    RetrieverManifest,
     bundle_path,
     bundle_reference,
     read_manifest,
     vocabulary_fingerprint,
 )
-from encoders.bundle.read import Bundle, read_bundle
-from encoders.bundle.registry import ENCODERS, BundledEncoder
-from encoders.bundle.write import BundleDraft, insist_on_writable, write_bundle
+from encoders.bundle.read import Bundle, EncoderBundle, RetrieverBundle, read_bundle, read_encoder_bundle
+from encoders.bundle.registry import ENCODERS, RETRIEVERS, BundledEncoder, BundledRetriever
+from encoders.bundle.write import (
+    BundleDraft,
+    EncoderDraft,
+    RetrieverDraft,
+    insist_on_writable,
+    write_bundle,
+)
 
 __all__ = [
     "ENCODERS",
     "REPORT_FILE",
+    "RETRIEVERS",
     "Bundle",
     "BundleDraft",
     "BundledEncoder",
+    "BundledRetriever",
+    "EncoderBundle",
+    "EncoderDraft",
+    "EncoderManifest",
     "IndexRecord",
     "Manifest",
+    "RetrieverBundle",
+    "RetrieverDraft",
+    "RetrieverManifest",
     "bundle_path",
     "bundle_reference",
     "insist_on_writable",
     "read_bundle",
+    "read_encoder_bundle",
     "read_manifest",
     "vocabulary_fingerprint",
     "write_bundle",

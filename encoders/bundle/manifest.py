@@ -15,16 +15,15 @@ from encoders.records import BundleReference
 from encoders.vocabulary import Vocabulary
 from encoders.window import WindowRule
 
-FORMAT_VERSION = 1
 MANIFEST_FILE = "manifest.json"
 WEIGHTS_FILE = "weights.safetensors"
 ITEM_VECTORS_FILE = "item_vectors.safetensors"
 VOCABULARY_FILE = "vocabulary.safetensors"
 POPULARITY_FILE = "popularity.safetensors"
 INDEX_FILE = "index.faiss"
+LEARNED_FILE = "learned.safetensors"
 REPORT_FILE = "report.json"
 """What the run that made the bundle says of it, for people: no worker reads it, and the manifest does not hold it."""
-ALL_FILES = (WEIGHTS_FILE, ITEM_VECTORS_FILE, VOCABULARY_FILE, POPULARITY_FILE, INDEX_FILE)
 
 PartitionOffsets = dict[int, int]
 
@@ -55,7 +54,7 @@ class Manifest(BaseModel):
 
     model_config = ConfigDict(frozen=True)
 
-    format_version: int = FORMAT_VERSION
+    format_version: int
     model: str
     version: str = Field(min_length=1)
     kind: str
@@ -68,11 +67,26 @@ class Manifest(BaseModel):
     """By topic and partition, the offset of the first interaction that the model has not seen."""
     items_offsets: PartitionOffsets
     """By partition, where a worker that serves this bundle begins to read `items`."""
-    index: IndexRecord
     created_at_ms: int
     n_items: int
-    embedding_dim: int
     files: dict[str, FileRecord]
+
+
+class EncoderManifest(Manifest):
+    """That of a sequence encoder, whose item vectors are searched by an index."""
+
+    index: IndexRecord
+    embedding_dim: int
+
+
+class RetrieverManifest(Manifest):
+    """That of a retriever, which needs neither."""
+
+
+ENCODER_FORMAT, RETRIEVER_FORMAT = 1, 2
+"""Each bundle has the oldest format that can hold it, so that workers of an older version go on serving encoders, and
+refuse a retriever by its format."""
+FORMATS: dict[int, type[Manifest]] = {ENCODER_FORMAT: EncoderManifest, RETRIEVER_FORMAT: RetrieverManifest}
 
 
 def vocabulary_fingerprint(vocabulary: Vocabulary) -> str:
@@ -112,10 +126,11 @@ def read_manifest(folder: Path, manifest_sha256: str | None = None) -> Manifest:
     except (ValueError, RecursionError) as error:  # the latter: thousands of brackets
         raise BundleError(f"{path} is not JSON, so {folder} is no bundle: {error}") from error
     found = content.get("format_version") if isinstance(content, dict) else None
-    if found != FORMAT_VERSION:
-        raise BundleError(f"{path} has format_version {found!r}, this version of streamrec reads {FORMAT_VERSION}")
+    if not isinstance(found, int) or found not in FORMATS:
+        known = " and ".join(map(str, FORMATS))
+        raise BundleError(f"{path} has format_version {found!r}, this version of streamrec reads {known}")
     try:
-        manifest = Manifest.model_validate(content)
+        manifest = FORMATS[found].model_validate(content)
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])

@@ -12,25 +12,29 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 from safetensors import numpy as safetensors_numpy
 
 from encoders.bundle.manifest import (
-    FORMAT_VERSION,
+    ENCODER_FORMAT,
     INDEX_FILE,
     ITEM_VECTORS_FILE,
+    LEARNED_FILE,
     MANIFEST_FILE,
     POPULARITY_FILE,
     REPORT_FILE,
+    RETRIEVER_FORMAT,
     VOCABULARY_FILE,
     WEIGHTS_FILE,
+    EncoderManifest,
     FileRecord,
     IndexRecord,
     Manifest,
     PartitionOffsets,
+    RetrieverManifest,
     vocabulary_fingerprint,
 )
-from encoders.bundle.registry import BundledEncoder
+from encoders.bundle.registry import BundledEncoder, BundledRetriever
+from encoders.bundle.tensors import Tensors
 from encoders.durable import sync
 from encoders.errors import BundleError
 from encoders.protocols import FloatArray
@@ -39,24 +43,40 @@ from encoders.vocabulary import Vocabulary
 from encoders.window import WindowRule
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class BundleDraft:
-    """Everything a trainer puts into a bundle."""
+    """What a trainer puts into every bundle."""
 
     model: str
-    encoder: BundledEncoder
     vocabulary: Vocabulary
     popularity: FloatArray
     """Score of each item number; row 0 is zero. Shape: ``(n_items + 1,)``."""
     window_rule: WindowRule
-    index: IndexRecord
-    save_index: Callable[[Path], None]
-    """Writes the index to the path it is given."""
     metrics: dict[str, float] = field(default_factory=dict)
     trained_through: dict[str, PartitionOffsets] = field(default_factory=dict)
     items_offsets: PartitionOffsets = field(default_factory=dict)
     report: bytes | None = None
     """JSON for people, see `REPORT_FILE`."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class EncoderDraft(BundleDraft):
+    """A sequence encoder, and an index over its item vectors."""
+
+    encoder: BundledEncoder
+    index: IndexRecord
+    save_index: Callable[[Path], None]
+    """Writes the index to the path it is given."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RetrieverDraft(BundleDraft):
+    """A retriever that has learned."""
+
+    retriever: BundledRetriever
+
+
+Draft = EncoderDraft | RetrieverDraft
 
 
 def insist_on_writable(directory: Path) -> None:
@@ -74,7 +94,7 @@ def insist_on_writable(directory: Path) -> None:
         ) from error
 
 
-def write_bundle(directory: Path, draft: BundleDraft, created_at_ms: int) -> BundleReference:
+def write_bundle(directory: Path, draft: Draft, created_at_ms: int) -> BundleReference:
     """Write a bundle into a new folder of ``directory``; it is there whole or not at all.
 
     Args:
@@ -106,39 +126,50 @@ def write_bundle(directory: Path, draft: BundleDraft, created_at_ms: int) -> Bun
     return BundleReference(version=version, uri=str(target), manifest_sha256=manifest_sha256)
 
 
-def _write_files(scratch: Path, draft: BundleDraft, created_at_ms: int) -> tuple[str, str]:
+def _write_files(scratch: Path, draft: Draft, created_at_ms: int) -> tuple[str, str]:
     """Fill the scratch folder; returns the version and the manifest's SHA-256."""
-    files = {name: _write(scratch / name, safetensors_numpy.save(arrays)) for name, arrays in _tensors(draft).items()}
-    draft.save_index(scratch / INDEX_FILE)
-    files[INDEX_FILE] = _record((scratch / INDEX_FILE).read_bytes())
+    tensors = {**_common_tensors(draft), **_tensors(draft)}
+    files = {name: _write(scratch / name, _in_one_file(arrays)) for name, arrays in tensors.items()}
+    if isinstance(draft, EncoderDraft):
+        draft.save_index(scratch / INDEX_FILE)
+        files[INDEX_FILE] = _record((scratch / INDEX_FILE).read_bytes())
     if draft.report is not None:
         (scratch / REPORT_FILE).write_bytes(draft.report)
-    manifest = Manifest(
-        format_version=FORMAT_VERSION,
-        model=draft.model,
-        version=_version(files, created_at_ms),
-        kind=draft.encoder.kind,
-        config=draft.encoder.config,
-        window_rule=draft.window_rule,
-        catalogue=draft.vocabulary.catalogue,
-        vocabulary_fingerprint=vocabulary_fingerprint(draft.vocabulary),
-        metrics=draft.metrics,
-        trained_through=draft.trained_through,
-        items_offsets=draft.items_offsets,
-        index=draft.index,
-        created_at_ms=created_at_ms,
-        n_items=draft.vocabulary.n_items,
-        embedding_dim=draft.encoder.embedding_dim,
-        files=files,
-    )
+    manifest = _manifest(draft, files, created_at_ms)
     return manifest.version, _write(scratch / MANIFEST_FILE, manifest.model_dump_json(indent=2).encode()).sha256
 
 
-def _tensors(draft: BundleDraft) -> dict[str, dict[str, npt.NDArray[Any]]]:
+def _manifest(draft: Draft, files: dict[str, FileRecord], created_at_ms: int) -> Manifest:
+    common: dict[str, Any] = {
+        "model": draft.model,
+        "version": _version(files, created_at_ms),
+        "window_rule": draft.window_rule,
+        "catalogue": draft.vocabulary.catalogue,
+        "vocabulary_fingerprint": vocabulary_fingerprint(draft.vocabulary),
+        "metrics": draft.metrics,
+        "trained_through": draft.trained_through,
+        "items_offsets": draft.items_offsets,
+        "created_at_ms": created_at_ms,
+        "n_items": draft.vocabulary.n_items,
+        "files": files,
+    }
+    if isinstance(draft, RetrieverDraft):
+        retriever = draft.retriever
+        config = retriever.config.model_dump(mode="json")
+        return RetrieverManifest(format_version=RETRIEVER_FORMAT, kind=retriever.kind, config=config, **common)
+    return EncoderManifest(
+        format_version=ENCODER_FORMAT,
+        kind=draft.encoder.kind,
+        config=draft.encoder.config,
+        index=draft.index,
+        embedding_dim=draft.encoder.embedding_dim,
+        **common,
+    )
+
+
+def _common_tensors(draft: BundleDraft) -> dict[str, Tensors]:
     vocabulary = draft.vocabulary
-    tensors: dict[str, dict[str, npt.NDArray[Any]]] = {
-        WEIGHTS_FILE: dict(draft.encoder.weights),
-        ITEM_VECTORS_FILE: {"item_vectors": draft.encoder.item_vectors},
+    return {
         VOCABULARY_FILE: {
             "sorted_hashes": vocabulary.sorted_hashes,
             "numbers": vocabulary.numbers,
@@ -147,7 +178,16 @@ def _tensors(draft: BundleDraft) -> dict[str, dict[str, npt.NDArray[Any]]]:
         },
         POPULARITY_FILE: {"scores": draft.popularity},
     }
-    return {name: {key: np.ascontiguousarray(a) for key, a in arrays.items()} for name, arrays in tensors.items()}
+
+
+def _tensors(draft: Draft) -> dict[str, Tensors]:
+    if isinstance(draft, RetrieverDraft):
+        return {LEARNED_FILE: draft.retriever.arrays()}
+    return {WEIGHTS_FILE: draft.encoder.weights, ITEM_VECTORS_FILE: {"item_vectors": draft.encoder.item_vectors}}
+
+
+def _in_one_file(arrays: Tensors) -> bytes:
+    return safetensors_numpy.save({name: np.ascontiguousarray(array) for name, array in arrays.items()})
 
 
 def _version(files: dict[str, FileRecord], created_at_ms: int) -> str:

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
+from encoders.bundle import EncoderManifest, Manifest
 from encoders.records import ModelUpdate
 from streams.cli.training import verdict_lines
 from trainer.registry import Entry, Registry, Role, role_of
@@ -80,7 +81,7 @@ def model_lines(entry: Entry, role: Role | None) -> list[str]:
         f"{manifest.kind} of {manifest.n_items:,} items in catalogue {manifest.catalogue!r}, made "
         f"{_moment(manifest.created_at_ms)} UTC",
         str(entry.folder.absolute()),
-        f"index {manifest.index.kind}{_listed(manifest.index.params)}{_listed(manifest.index.recall)}",
+        *_index_lines(manifest),
         f"window rule {manifest.window_rule.model_dump_json()}",
         "trained through the offsets"
         + ";".join(f" {topic}{_listed(offsets)}" for topic, offsets in manifest.trained_through.items()),
@@ -95,6 +96,14 @@ def model_lines(entry: Entry, role: Role | None) -> list[str]:
     )
     lines.append(f"best epoch {report.best_epoch}; seconds{_listed(report.seconds)}")
     return [*lines, f"settings {json.dumps(report.settings, ensure_ascii=False)}"]
+
+
+def _index_lines(manifest: Manifest) -> list[str]:
+    """The index, where there is one."""
+    if not isinstance(manifest, EncoderManifest):
+        return []
+    index = manifest.index
+    return [f"index {index.kind}{_listed(index.params)}{_listed(index.recall)}"]
 
 
 def _summary(entry: Entry, role: Role | None) -> dict[str, Any]:

@@ -20,7 +20,8 @@ from streams.durations import parse_duration
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from trainer.job import TrainingPlan, TrainingResult
+    from trainer.job import TrainingResult
+    from trainer.plan import TrainingPlan
 
 
 REJECTED = 3
@@ -47,7 +48,11 @@ def train(
         Path | None, typer.Option(metavar="DIR", help="Where to write the model. Default: model.bundles.")
     ] = None,
     model: Annotated[
-        str | None, typer.Option(metavar="NAME", help="What to train: gru, lru or sasrec. Default: trainer.model.")
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="What to train: popularity, markov, session-knn, gru, lru or sasrec. Default: trainer.model.",
+        ),
     ] = None,
     force: Annotated[
         bool, typer.Option("--force", help="Announce the model whatever the gate says; its report says so.")
@@ -58,7 +63,7 @@ def train(
     archive: ArchiveOption = None,
     no_archive: NoArchiveOption = False,
     max_epochs: Annotated[
-        int | None, typer.Option(min=1, help="Most passes over the data. Default: trainer.max_epochs.")
+        int | None, typer.Option(min=1, help="Most passes over the data of a model that is fitted.")
     ] = None,
     json_file: Annotated[
         Path | None, typer.Option("--json", metavar="FILE", help="Write version, path, figures and verdict there.")
@@ -77,7 +82,9 @@ def train(
     with its report and not announced, and the exit code is 3; `streamrec models` shows and promotes it. See [gate] in
     docs/operations.md. Then old bundles are removed but for the newest trainer.keep_bundles.
 
-    A run that was killed is taken up by the next one with the same settings, within a day.
+    gru, lru and sasrec are fitted. A run that was killed is taken up by the next one with the same settings, within a
+    day. popularity, markov and session-knn learn each event once, which takes seconds, and go on with that as they
+    serve; what a worker has learned, the next model begins with.
 
     With --every, a run that fails is reported and the next one comes all the same. Ctrl-C ends it.
     """
@@ -111,10 +118,13 @@ def train(
 def _plan(
     settings: Settings, bundles: Path | None, archive: Path | None, max_epochs: int | None, force: bool
 ) -> TrainingPlan:
+    from encoders.bundle import RETRIEVERS
     from streams.cli.training import cleaning_rules, kafka_source
-    from trainer.job import TrainingPlan
+    from trainer.plan import TrainingPlan
 
     trainer = settings.trainer
+    if max_epochs is not None and trainer.model in RETRIEVERS:
+        raise typer.BadParameter(f"--max-epochs is of models that are fitted; {trainer.model} learns each event once")
     if max_epochs is not None:
         trainer = trainer.model_copy(update={"max_epochs": max_epochs})
     return TrainingPlan(

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from abc import ABC, abstractmethod
 
 import numpy as np
 import pytest
 
+from encoders.bundle import RETRIEVERS, BundledRetriever
 from encoders.protocols import LiveRetriever, Retriever
 
 N_ITEMS = 30
@@ -176,3 +178,81 @@ class LiveRetrieverContract(RetrieverContract):
         for column in events:
             column.setflags(write=False)
         self.assert_same(self.learned(events), retriever)
+
+
+class BundledRetrieverContract(LiveRetrieverContract):
+    """For one that a bundle may hold."""
+
+    @abstractmethod
+    def new(self) -> BundledRetriever:
+        """A retriever that has learned nothing."""
+
+    def restored(self, retriever: BundledRetriever, n_items: int = N_ITEMS) -> BundledRetriever:
+        """One made of what a retriever gives to a bundle, as a file would hold it."""
+        arrays = {name: array.copy() for name, array in retriever.arrays().items()}
+        assert all(array.ndim == 1 for array in arrays.values())
+        config = json.loads(retriever.config.model_dump_json())
+        return RETRIEVERS[retriever.kind].restored(config, arrays, n_items)
+
+    def test_it_is_known_by_its_kind(self) -> None:
+        assert RETRIEVERS[self.new().kind] is type(self.new())
+
+    def test_one_that_was_restored_answers_as_the_one_that_was_saved(self, retriever: BundledRetriever) -> None:
+        self.assert_same(self.restored(retriever), retriever)
+
+    def test_one_that_was_restored_goes_on_learning_as_the_one_that_was_saved(
+        self, retriever: BundledRetriever
+    ) -> None:
+        restored = self.restored(retriever)
+        for seed in range(6, 12):
+            sessions, items, times_s = random_events(150, seed)
+            for each in (retriever, restored):
+                each.learn(sessions, items, times_s + 1_000 * seed)
+            self.assert_same(restored, retriever)
+
+    def test_one_that_was_restored_shares_nothing_with_the_one_that_was_saved(
+        self, retriever: BundledRetriever
+    ) -> None:
+        restored = self.restored(retriever)
+        before = self.restored(retriever)
+        retriever.learn(*random_events(seed=8))
+        self.assert_same(restored, before)
+
+    def test_one_that_has_learned_nothing_may_be_restored(self) -> None:
+        learned = self.restored(self.new())
+        learned.learn(*random_events())
+        self.assert_same(learned, self.learned(random_events()))
+
+    def test_what_is_saved_is_finite(self, retriever: BundledRetriever) -> None:
+        for learned in (retriever, self.new()):
+            assert all(np.isfinite(array).all() for array in learned.arrays().values())
+
+    def test_every_array_is_needed(self, retriever: BundledRetriever) -> None:
+        arrays, config = retriever.arrays(), retriever.config.model_dump(mode="json")
+        for name in arrays:
+            others = {other: array for other, array in arrays.items() if other != name}
+            with pytest.raises(ValueError, match=f"no '{name}'"):
+                type(retriever).restored(config, others, N_ITEMS)
+
+    def test_every_array_has_its_type_and_one_dimension(self, retriever: BundledRetriever) -> None:
+        arrays, config = retriever.arrays(), retriever.config.model_dump(mode="json")
+        for name, array in arrays.items():
+            for changed in (array.astype(np.bool_), array[:, None]):
+                with pytest.raises(ValueError, match=f"'{name}' is"):
+                    type(retriever).restored(config, {**arrays, name: changed}, N_ITEMS)
+
+    def test_what_is_said_of_items_that_there_are_not_is_refused(self, retriever: BundledRetriever) -> None:
+        with pytest.raises(ValueError, match="items"):
+            type(retriever).restored(retriever.config.model_dump(mode="json"), retriever.arrays(), N_ITEMS - 1)
+
+    def test_arrays_of_other_lengths_are_refused(self, retriever: BundledRetriever) -> None:
+        """One entry too many: that is noticed wherever there are others to compare with."""
+        arrays, config = retriever.arrays(), retriever.config.model_dump(mode="json")
+        for name in arrays.keys() - {"counts"}:
+            longer = {**arrays, name: np.append(arrays[name], arrays[name][-1:])}
+            with pytest.raises(ValueError, match=f"'n_rules'|'{name}'"):
+                type(retriever).restored(config, longer, N_ITEMS)
+
+    def test_a_configuration_of_another_kind_is_refused(self, retriever: BundledRetriever) -> None:
+        with pytest.raises(ValueError, match="layers"):
+            type(retriever).restored({"layers": 3}, retriever.arrays(), N_ITEMS)

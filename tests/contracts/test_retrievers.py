@@ -7,24 +7,34 @@ import pytest
 import torch
 
 from encoders.blend import Blend, LiveBlend, blend
-from encoders.gru import GRUConfig, GRUEncoder, GRUModule
+from encoders.bundle import ENCODERS
 from encoders.markov import Markov, MarkovConfig
-from encoders.popularity import LivePopularity, PopularityRetriever
+from encoders.popularity import LivePopularity, PopularityConfig, PopularityRetriever
 from encoders.protocols import LiveRetriever
 from encoders.retrieval import EncoderRetriever
 from encoders.session_knn import SessionKNN, SessionKNNConfig
 from index.flat import FlatIndex
-from tests.contracts.retriever_contract import N_ITEMS, FullRetrieverContract, LiveRetrieverContract
+from tests.contracts.retriever_contract import (
+    N_ITEMS,
+    BundledRetrieverContract,
+    FullRetrieverContract,
+    LiveRetrieverContract,
+)
 
 
 def popularity() -> PopularityRetriever:
     return PopularityRetriever(np.random.default_rng(1).random(N_ITEMS + 1, dtype=np.float32))
 
 
-def gru() -> EncoderRetriever:
+def encoder_with_index(kind: str) -> EncoderRetriever:
     torch.manual_seed(3)
-    encoder = GRUEncoder(GRUModule(N_ITEMS, GRUConfig(embedding_dim=8, hidden_dim=12)))
+    config = ENCODERS[kind].Config.model_validate({"embedding_dim": 8, "hidden_dim": 12})
+    encoder = ENCODERS[kind](ENCODERS[kind].build(N_ITEMS, config))
     return EncoderRetriever(encoder, FlatIndex.build(encoder.item_vectors))
+
+
+def gru() -> EncoderRetriever:
+    return encoder_with_index("gru")
 
 
 class TestPopularity(FullRetrieverContract):
@@ -34,9 +44,9 @@ class TestPopularity(FullRetrieverContract):
 
 
 class TestEncoderWithIndex(FullRetrieverContract):
-    @pytest.fixture
-    def retriever(self) -> EncoderRetriever:
-        return gru()
+    @pytest.fixture(params=ENCODERS)
+    def retriever(self, request: pytest.FixtureRequest) -> EncoderRetriever:
+        return encoder_with_index(request.param)
 
 
 class TestBlend(FullRetrieverContract):
@@ -51,32 +61,32 @@ class TestBlendByScore(FullRetrieverContract):
         return blend([gru(), popularity()], fusion="score")
 
 
-class TestLivePopularity(LiveRetrieverContract):
+class TestLivePopularity(BundledRetrieverContract):
     def new(self) -> LivePopularity:
-        return LivePopularity(half_life_s=600)
+        return LivePopularity(PopularityConfig(half_life_s=600))
 
 
-class TestLivePopularityOverManyHalfLives(LiveRetrieverContract):
+class TestLivePopularityOverManyHalfLives(BundledRetrieverContract):
     def new(self) -> LivePopularity:
-        return LivePopularity(half_life_s=2)
+        return LivePopularity(PopularityConfig(half_life_s=2))
 
 
-class TestMarkov(LiveRetrieverContract):
+class TestMarkov(BundledRetrieverContract):
     def new(self) -> Markov:
         return Markov()
 
 
-class TestMarkovWithDecayAndFewRules(LiveRetrieverContract):
+class TestMarkovWithDecayAndFewRules(BundledRetrieverContract):
     def new(self) -> Markov:
         return Markov(MarkovConfig(half_life_s=3, max_rules=5, max_clicks=64))
 
 
-class TestSessionKNN(LiveRetrieverContract):
+class TestSessionKNN(BundledRetrieverContract):
     def new(self) -> SessionKNN:
         return SessionKNN()
 
 
-class TestSessionKNNWithLittleMemory(LiveRetrieverContract):
+class TestSessionKNNWithLittleMemory(BundledRetrieverContract):
     def new(self) -> SessionKNN:
         return SessionKNN(SessionKNNConfig(max_clicks=128, n_recent=12, n_neighbours=8, lists_last_item=True))
 

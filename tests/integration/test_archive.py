@@ -22,8 +22,9 @@ from trainer.archive import read_manifest, read_rows
 from trainer.cleaning import CleaningRules
 from trainer.errors import ArchiveError
 from trainer.interactions import Interactions
-from trainer.job import TrainingPlan, train
+from trainer.job import train
 from trainer.log import bring_up_to_date, read_log
+from trainer.plan import TrainingPlan
 from trainer.replay import KafkaSource
 
 

@@ -14,7 +14,8 @@ from streams.settings import KafkaSettings
 from tests.integration.test_train import SMALL, Silent, announced, clicks, make_plan, publish
 from tests.processes import RawRecord, publish_raw
 from trainer.assess import assess
-from trainer.job import TrainingPlan, train
+from trainer.job import train
+from trainer.plan import TrainingPlan
 from trainer.pruning import alone_in
 from trainer.publish import current_updates
 from trainer.settings import GateSettings

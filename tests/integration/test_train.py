@@ -14,7 +14,7 @@ import pytest
 from kafka import KafkaProducer
 from typer.testing import CliRunner
 
-from encoders.bundle import ENCODERS, read_bundle
+from encoders.bundle import ENCODERS, RETRIEVERS, read_bundle
 from encoders.records import Interaction, ModelUpdate
 from encoders.window import WindowRule
 from index.build import load_index
@@ -27,8 +27,9 @@ from tests.servers import RealKafka, unique_names
 from trainer.assess import assess, trained_mask
 from trainer.cleaning import CleaningRules
 from trainer.errors import NothingToTrainError, ReplayError
-from trainer.job import TrainingPlan, train
+from trainer.job import train
 from trainer.log import read_log
+from trainer.plan import TrainingPlan
 from trainer.publish import current_update
 from trainer.replay import KafkaSource, open_topic
 from trainer.settings import TrainerSettings
@@ -101,7 +102,7 @@ def test_a_run_announces_a_bundle_that_can_be_read_and_holds_all_events(plan: Tr
 
 
 @pytest.mark.parametrize("model", ENCODERS)
-def test_every_model_is_trained_by_its_name(plan: TrainingPlan, model: str) -> None:
+def test_every_encoder_is_trained_by_its_name(plan: TrainingPlan, model: str) -> None:
     publish(plan, clicks(300))
     settings = TrainerSettings.model_validate({"model": model, "embedding_dim": 8, "hidden_dim": 8})
     result = train(replace(plan, settings=settings), Silent())
@@ -109,6 +110,22 @@ def test_every_model_is_trained_by_its_name(plan: TrainingPlan, model: str) -> N
     assert bundle.manifest.kind == bundle.encoder.kind == model
     states, _ = bundle.encoder.encode(np.array([[1, 2]]))
     assert states.shape == (1, bundle.encoder.state_size)
+
+
+@pytest.mark.parametrize("model", RETRIEVERS)
+def test_every_retriever_is_trained_by_its_name(plan: TrainingPlan, model: str) -> None:
+    publish(plan, clicks(300))
+    result = train(replace(plan, settings=TrainerSettings.model_validate({"model": model})), Silent())
+    bundle = read_bundle(result.update.uri)
+    assert bundle.manifest.kind == bundle.retriever.kind == model
+    assert sum(bundle.manifest.trained_through[plan.source.interactions].values()) == 300
+    numbers, _ = bundle.retriever.retrieve(np.array([[bundle.vocabulary.item_number("item-20")]]), 5)
+    assert (numbers > 0).all()
+    assert {"recall@10", "popularity_recall@10"} <= set(result.metrics)
+    assert (result.index, result.best_epoch, result.to_json()["index"]) == (None, 0, None)
+    report = Silent()
+    events = read_log(plan.source, plan.rules, report).events
+    assert assess(bundle, events, np.ones(300, dtype=bool), 0.1, report).figures
 
 
 @pytest.mark.parametrize("kind", ["ivf_flat", "ivf_sq8", "hnsw"])

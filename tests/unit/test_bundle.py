@@ -13,7 +13,7 @@ import pytest
 import torch
 from safetensors import numpy as safetensors_numpy
 
-from encoders.bundle import ENCODERS, BundleDraft, IndexRecord, read_bundle, write_bundle
+from encoders.bundle import ENCODERS, EncoderDraft, IndexRecord, read_bundle, write_bundle
 from encoders.errors import BundleError
 from encoders.gru import GRUConfig, GRUEncoder, GRUModule
 from encoders.records import BundleReference
@@ -25,10 +25,10 @@ N_ITEMS = 6
 CREATED_AT_MS = 1_795_342_500_123
 
 
-def make_draft(seed: int = 0) -> BundleDraft:
+def make_draft(seed: int = 0) -> EncoderDraft:
     torch.manual_seed(seed)
     encoder = GRUEncoder(GRUModule(N_ITEMS, GRUConfig(embedding_dim=4, hidden_dim=5)))
-    return BundleDraft(
+    return EncoderDraft(
         model="gru",
         encoder=encoder,
         vocabulary=Vocabulary.from_ids(["50", "é", "c/d", "x" * 200, "5", "0"], "films"),
@@ -127,7 +127,7 @@ def test_a_write_that_fails_leaves_nothing_behind(tmp_path: Path) -> None:
 
     draft = make_draft()
     with pytest.raises(BundleError, match="No space left"):
-        write_bundle(tmp_path, BundleDraft(**{**vars(draft), "save_index": full}), CREATED_AT_MS)
+        write_bundle(tmp_path, EncoderDraft(**{**vars(draft), "save_index": full}), CREATED_AT_MS)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -237,7 +237,7 @@ def test_a_file_that_is_no_safetensors_is_named(reference: BundleReference) -> N
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"format_version": 2}, "format_version 2"),
+        ({"format_version": 3}, "format_version 3, this version of streamrec reads 1 and 2"),
         ({"format_version": None}, "format_version None"),
         ({"kind": "transformer9"}, "kind 'transformer9' is unknown"),
         ({"embedding_dim": 5}, r"item_vectors.*the manifest says float32 \(7, 5\)"),

@@ -5,11 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from encoders.popularity import LivePopularity, decayed_counts
+from encoders.popularity import LivePopularity, PopularityConfig, decayed_counts
 
 
-def popularity(items: list[int], times_s: list[float], half_life_s: float = 60) -> LivePopularity:
-    learned = LivePopularity(half_life_s)
+def popularity(items: list[int], times_s: list[float], half_life_s: float | None = 60) -> LivePopularity:
+    learned = LivePopularity(PopularityConfig(half_life_s=half_life_s))
     learned.learn(np.zeros(len(items), dtype=np.int64), np.array(items), np.array(times_s))
     return learned
 
@@ -28,7 +28,7 @@ def test_a_click_that_comes_late_counts_what_is_left_of_it() -> None:
 
 
 def test_without_decay_clicks_are_counted() -> None:
-    assert counts(popularity([5, 5, 7], [0, 1e6, 1e12], half_life_s=np.inf)) == {5: 2.0, 7: 1.0}
+    assert counts(popularity([5, 5, 7], [0, 1e6, 1e12], half_life_s=None)) == {5: 2.0, 7: 1.0}
 
 
 def test_of_equal_counts_the_lower_number_comes_first() -> None:
@@ -51,5 +51,5 @@ def test_time_that_jumps_by_many_half_lives_leaves_only_what_is_new() -> None:
 
 @pytest.mark.parametrize("half_life_s", [0.0, -1.0, np.nan])
 def test_a_half_life_that_is_not_positive_is_refused(half_life_s: float) -> None:
-    with pytest.raises(ValueError, match="half-life is positive"):
-        LivePopularity(half_life_s)
+    with pytest.raises(ValueError, match="half_life_s"):
+        PopularityConfig(half_life_s=half_life_s)

@@ -15,7 +15,7 @@ from trainer.quality.contenders import (
     Configuration,
     Contender,
     FileSettings,
-    PopularityConfig,
+    PlainPopularityConfig,
     committed,
     read_configuration,
 )
@@ -55,7 +55,7 @@ def test_what_an_encoder_does_not_say_is_the_default_of_its_kind(tmp_path: Path)
 def test_a_blend_has_its_members_tables_or_models_as_they_are(tmp_path: Path) -> None:
     text = '[both]\nmodel = "blend"\nmembers = ["short", "popularity"]\n[short]\nmodel = "markov"\nmax_distance = 2'
     both = one(tmp_path, text, "both")
-    assert [member.config for member in both.members] == [MarkovConfig(max_distance=2), PopularityConfig()]
+    assert [member.config for member in both.members] == [MarkovConfig(max_distance=2), PlainPopularityConfig()]
 
 
 def test_a_blend_depends_on_the_seed_if_a_member_does(tmp_path: Path) -> None:

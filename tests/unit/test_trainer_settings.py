@@ -7,13 +7,13 @@ from typing import get_args
 import pytest
 from pydantic import ValidationError
 
-from encoders.bundle import ENCODERS
+from encoders.bundle import ENCODERS, RETRIEVERS
 from trainer.fit import build_model
 from trainer.settings import TrainerSettings
 
 
-def test_every_encoder_can_be_named() -> None:
-    assert set(get_args(TrainerSettings.model_fields["model"].annotation)) == set(ENCODERS)
+def test_every_model_that_a_bundle_may_hold_can_be_named() -> None:
+    assert set(get_args(TrainerSettings.model_fields["model"].annotation)) == {*ENCODERS, *RETRIEVERS}
 
 
 def test_what_is_set_beats_the_models_default_and_that_the_general_one() -> None:

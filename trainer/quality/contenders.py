@@ -34,6 +34,7 @@ from encoders.blend import Metric
 from encoders.bundle import ENCODERS
 from encoders.fusion import Fusion
 from encoders.markov import MarkovConfig
+from encoders.popularity import PopularityConfig
 from encoders.session_knn import SessionKNNConfig
 from trainer.errors import ContenderError
 from trainer.evaluation.queries import Excluded
@@ -50,13 +51,11 @@ NOT_OF_A_FIT = frozenset(
 FIT_KEYS = frozenset(TrainerSettings.model_fields) - NOT_OF_A_FIT
 
 
-class PopularityConfig(BaseModel):
-    """How popularity is counted."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
+class PlainPopularityConfig(PopularityConfig):
+    """How popularity is counted: as papers do, without decay, if nothing else is said."""
 
     half_life_s: float | None = Field(default=None, gt=0)
-    """What a click counts halves with every half-life of event time; None for no decay."""
+    """As there. Some data sets hold no times."""
 
 
 class BlendConfig(BaseModel):
@@ -85,7 +84,7 @@ class BlendConfig(BaseModel):
 
 
 CONFIGS: dict[str, type[BaseModel]] = {
-    "popularity": PopularityConfig,
+    "popularity": PlainPopularityConfig,
     "markov": MarkovConfig,
     "session-knn": SessionKNNConfig,
     **dict.fromkeys(ENCODERS, TrainerSettings),

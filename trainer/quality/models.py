@@ -13,12 +13,10 @@ from typing import Any
 import numpy as np
 
 from encoders.blend import ask_all, blend, learned_weights
+from encoders.bundle import RETRIEVERS
 from encoders.fusion import Lists
-from encoders.markov import Markov, MarkovConfig
-from encoders.popularity import LivePopularity
 from encoders.protocols import IntArray, LiveRetriever, Retriever
 from encoders.retrieval import EncoderRetriever
-from encoders.session_knn import SessionKNN, SessionKNNConfig
 from index.flat import FlatIndex
 from trainer.errors import DatasetError
 from trainer.evaluation.live import EVENTS_AT_ONCE
@@ -26,7 +24,7 @@ from trainer.evaluation.metrics import KS
 from trainer.evaluation.protocols import Exam, Part, held_out
 from trainer.evaluation.queries import Queries
 from trainer.evaluation.run import QUERIES_AT_ONCE, FullScores
-from trainer.quality.contenders import BlendConfig, Contender, PopularityConfig
+from trainer.quality.contenders import BlendConfig, Contender
 from trainer.quality.cost import Cost, Stopwatch
 from trainer.quality.fits import fit_encoder
 from trainer.report import Report
@@ -126,14 +124,7 @@ def _learned(config: Any, exam: Exam, before: Part | None) -> Ready:
 
 def _fresh(config: Any) -> LiveRetriever:
     """A retriever that has learned nothing yet."""
-    match config:
-        case PopularityConfig():
-            return LivePopularity(config.half_life_s or np.inf)
-        case MarkovConfig():
-            return Markov(config)
-        case SessionKNNConfig():
-            return SessionKNN(config)
-    raise ValueError(f"{config!r} is of no retriever")
+    return next(kind for kind in RETRIEVERS.values() if isinstance(config, kind.Config))(config)
 
 
 def _warm_up(model: LiveRetriever) -> None:

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import faiss
 
-from encoders.bundle import read_bundle
+from encoders.bundle import read_encoder_bundle
 from encoders.protocols import FloatArray
 from index.build import load_index
 from index.protocol import VectorIndex
@@ -82,7 +82,7 @@ def _measure(stage: Stage, catalogue: Catalogue, size: Size) -> Figures:
 def _index_figures(stage: Stage, catalogue: Catalogue, kind: str, size: Size) -> Figures:
     """What an index of the catalogue's model finds, takes and costs, in this process alone."""
     update = make_bundle(stage.bundles, catalogue, kind)
-    bundle = read_bundle(update.uri)
+    bundle = read_encoder_bundle(update.uri)
     index = load_index(bundle.index_path, bundle.manifest.index.kind)
     queries = held_out_queries(bundle.encoder, catalogue, size.queries, MEASURED_WITH)
     k = catalogue.top_n

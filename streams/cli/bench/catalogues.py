@@ -19,7 +19,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from encoders.bundle import ENCODERS, BundleDraft, IndexRecord, read_bundle, write_bundle
+from encoders.bundle import ENCODERS, EncoderDraft, IndexRecord, read_encoder_bundle, write_bundle
 from encoders.events import EVENT_TRAITS, EventType
 from encoders.gru import GRUEncoder
 from encoders.protocols import FloatArray, IntArray, SequenceEncoder
@@ -157,7 +157,7 @@ def make_bundle(folder: Path, catalogue: Catalogue, kind: str = "auto", generati
         return ModelUpdate.model_validate_json(announced.read_bytes())
     if generation:
         first = make_bundle(folder, catalogue, kind)
-        bundle = read_bundle(first.uri)
+        bundle = read_encoder_bundle(first.uri)
         encoder, record, metrics = _as_gru(bundle.encoder), bundle.manifest.index, first.metrics
         index = load_index(bundle.index_path, record.kind)
     else:
@@ -167,7 +167,7 @@ def make_bundle(folder: Path, catalogue: Catalogue, kind: str = "auto", generati
         index, recall = built.index, {f"recall@{built.k}": built.recall}
         record = IndexRecord(kind=index.kind, params=index.params, recall=recall)
         metrics = recall | {"build_s": built.seconds}
-    draft = BundleDraft(
+    draft = EncoderDraft(
         model=MODEL,
         encoder=encoder,
         vocabulary=Vocabulary.from_ids([str(number) for number in range(1, catalogue.n_items + 1)]),
@@ -185,7 +185,7 @@ def make_bundle(folder: Path, catalogue: Catalogue, kind: str = "auto", generati
 def fitted_encoder(folder: Path, catalogue: Catalogue) -> GRUEncoder:
     """The catalogue's model, from a bundle in the folder if there is one, else fitted now."""
     for announced in folder.glob(f"{catalogue.name}-*/update.json"):
-        return _as_gru(read_bundle(ModelUpdate.model_validate_json(announced.read_bytes()).uri).encoder)
+        return _as_gru(read_encoder_bundle(ModelUpdate.model_validate_json(announced.read_bytes()).uri).encoder)
     return fit_encoder(catalogue)
 
 

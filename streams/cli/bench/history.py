@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from encoders.bundle import BundleDraft, read_bundle, write_bundle
+from encoders.bundle import EncoderDraft, read_encoder_bundle, write_bundle
 from encoders.gru import GRUEncoder
 from encoders.records import ModelUpdate
 from encoders.window import WindowRule
@@ -162,9 +162,9 @@ def _under_rule(stage: Stage, update: ModelUpdate, rule: WindowRule) -> ModelUpd
     """The same model in a bundle for another window rule."""
     if rule == WINDOW_RULE:
         return update
-    bundle = read_bundle(update.uri)
+    bundle = read_encoder_bundle(update.uri)
     assert isinstance(bundle.encoder, GRUEncoder), "these bundles hold nothing else"
-    draft = BundleDraft(
+    draft = EncoderDraft(
         model=update.model,
         encoder=bundle.encoder,
         vocabulary=bundle.vocabulary,

@@ -44,7 +44,7 @@ import torch
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from redis.asyncio import Redis
 
-from encoders.bundle import read_bundle
+from encoders.bundle import read_encoder_bundle
 from encoders.records import DEFAULT_CATALOGUE
 from index.build import load_index
 from index.flat import FlatIndex
@@ -146,7 +146,7 @@ class _Lap:
 
 def _compute(options: LimitOptions) -> dict[str, float]:
     """The parts that need no server: a step of the encoder and a search."""
-    bundle = read_bundle(options.bundle)
+    bundle = read_encoder_bundle(options.bundle)
     kind, path = bundle.manifest.index.kind, bundle.index_path
     index = faiss.read_index(str(path)) if kind == FlatIndex.kind else load_index(path, kind)
     random = np.random.default_rng(0)

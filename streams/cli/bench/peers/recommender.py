@@ -15,7 +15,7 @@ import faiss
 import numpy as np
 import torch
 
-from encoders.bundle import read_bundle
+from encoders.bundle import read_encoder_bundle
 from encoders.gru import GRUEncoder
 from encoders.protocols import FloatArray
 from index.build import load_index
@@ -56,7 +56,7 @@ class Recommender:
     def __init__(self, bundle: Path, top_n: int) -> None:
         torch.set_num_threads(1)
         faiss.omp_set_num_threads(1)
-        read = read_bundle(bundle)
+        read = read_encoder_bundle(bundle)
         encoder = read.encoder
         assert isinstance(encoder, GRUEncoder), "the bundles of the benchmark hold nothing else"
         self._index = load_index(read.index_path, read.manifest.index.kind)

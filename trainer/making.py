@@ -1,0 +1,258 @@
+"""How a model is made: fitted, or given every event once; measured and judged by the gate on the way.
+
+Either way a model first learns the oldest events and is measured on the newest, and what it is compared with the
+serving model on it learns last.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from encoders.bundle import ENCODERS, EncoderDraft, IndexRecord, RetrieverDraft
+from encoders.neural import ModuleEncoder, SequenceModule
+from encoders.protocols import FloatArray, IntArray
+from encoders.retrieval import EncoderRetriever
+from encoders.vocabulary import Vocabulary
+from index.build import BuiltIndex, build_index
+from index.flat import FlatIndex
+from index.settings import IndexSettings
+from trainer.checkpoint import Checkpoint
+from trainer.dataset import cut_windows, training_rows
+from trainer.fit import FitProgress, build_model, fit, refresh
+from trainer.gate import Verdict
+from trainer.interactions import BoolArray, Interactions
+from trainer.learning import Lessons, new_retriever
+from trainer.log import Log
+from trainer.measure import learned_numbers, measure, popularity
+from trainer.plan import TrainingPlan
+from trainer.report import Report
+from trainer.split import Split
+from trainer.trial import Contender, Trial, hold
+
+RECALL_QUERIES = 1_000
+"""Windows that the index is tuned with and its recall measured."""
+
+
+class Clock:
+    """How long each part of a run took."""
+
+    def __init__(self) -> None:
+        self._since_s = time.monotonic()
+        self.laps: dict[str, float] = {}
+
+    def lap(self, name: str) -> None:
+        """The part of that name is over."""
+        now_s = time.monotonic()
+        self.laps[name] = round(now_s - self._since_s, 3)
+        self._since_s = now_s
+
+
+@dataclass(frozen=True)
+class Ground:
+    """What a model is made from."""
+
+    plan: TrainingPlan
+    log: Log
+    split: Split
+    trial: Trial
+    """What the gate will ask it."""
+
+
+@dataclass(frozen=True)
+class Made:
+    """A model that is ready to be written."""
+
+    draft: EncoderDraft | RetrieverDraft
+    figures: dict[str, float]
+    """As `trainer.measure.measure` gives them."""
+    verdict: Verdict
+    best_epoch: int = 0
+    """0 where nothing was fitted."""
+    index: IndexRecord | None = None
+    """None of a model that has no item vectors."""
+
+
+def make_encoder(ground: Ground, run: Checkpoint, clock: Clock, report: Report) -> Made:
+    """Fit a sequence encoder, and build the index over its items.
+
+    Args:
+        ground: What from.
+        run: The run, which may be one that was interrupted.
+        clock: Told what is over.
+        report: Told how far it is.
+    """
+    plan, events, split = ground.plan, ground.log.events, ground.split
+    module = build_model(len(events.item_ids), plan.settings, plan.window_rule.max_len)
+    if "figures" not in run.results:
+        run.results["best_epoch"] = _fit(module, plan, events, split, report, run)
+        clock.lap("fit")
+        encoder, half_life = ENCODERS[plan.settings.model](module), plan.popularity_half_life
+        retriever = EncoderRetriever(encoder, FlatIndex.build(encoder.item_vectors))
+        figures = measure(retriever, split.train, events, split.test, plan.window_rule, half_life, report)
+        run.results["figures"] = figures
+        clock.lap("evaluate")
+    best_epoch, figures = run.results["best_epoch"], run.results["figures"]
+    report.say("Learning the newest events as well")
+    verdict = _learn_all_and_judge(module, ground, run, clock, report)
+    encoder = ENCODERS[plan.settings.model](module)  # anew: one may hold what it worked out of the weights
+    built = _index(encoder, plan, events, split)
+    _say_index(built, plan.index, report)
+    clock.lap("index")
+    index = built.index
+    record = IndexRecord(kind=index.kind, params=index.params, recall={f"recall@{built.k}": built.recall})
+    draft = EncoderDraft(encoder=encoder, index=record, save_index=index.save, **_origin(plan, ground.log, figures))
+    return Made(draft, figures, verdict, best_epoch, record)
+
+
+def make_retriever(ground: Ground, run: Checkpoint, clock: Clock, report: Report) -> Made:
+    """Let a retriever learn every event; the arguments are those of `make_encoder`.
+
+    That takes seconds, so nothing is kept of it to be taken up. It does not learn while it is asked, so the figures are
+    those of a worker that has just read the bundle, and of a model that is as old as the test part is long. It needs no
+    validation part, and learns that, too.
+    """
+    plan, events, test, held_back = ground.plan, ground.log.events, ground.split.test, ground.trial.held_back
+    rule, lessons, retriever = (
+        plan.window_rule,
+        Lessons.of(ground.log.events, plan.window_rule),
+        new_retriever(plan.settings),
+    )
+    report.say(f"Learning the oldest {1 - test.mean():.0%} of the events")
+    lessons.teach(retriever, ~test, "learning", report)
+    clock.lap("learn")
+    figures = measure(retriever, ~test, events, test, rule, plan.popularity_half_life, report)
+    clock.lap("evaluate")
+    report.say("Learning the newest events as well")
+    lessons.teach(retriever, test & ~held_back, "all events", report)
+    clock.lap("refresh")
+    candidate = Contender(retriever, learned_numbers(events, ~held_back), len(events.item_ids))
+    verdict = hold(ground.trial, candidate, events, rule, plan.gate, report)
+    clock.lap("gate")
+    lessons.teach(retriever, held_back, "newest events", report)
+    clock.lap("newest")
+    return Made(RetrieverDraft(retriever=retriever, **_origin(plan, ground.log, figures)), figures, verdict)
+
+
+def _learn_all_and_judge(
+    module: SequenceModule, ground: Ground, run: Checkpoint, clock: Clock, report: Report
+) -> Verdict:
+    """Let a fitted model learn all events; the gate asks it before it learns those that are held back."""
+    plan, events, trial = ground.plan, ground.log.events, ground.trial
+    before, kind = ~trial.held_back, ENCODERS[plan.settings.model]
+    if "verdict" not in run.results:
+        _refresh(module, plan, events, before, run, "refresh", report)
+        clock.lap("refresh")
+        encoder = kind(module)
+        retriever = EncoderRetriever(encoder, FlatIndex.build(encoder.item_vectors))
+        candidate = Contender(retriever, learned_numbers(events, before), len(events.item_ids))
+        verdict = hold(trial, candidate, events, plan.window_rule, plan.gate, report)
+        run.results["verdict"] = verdict.model_dump(mode="json")
+        clock.lap("gate")
+    _refresh(module, plan, events, trial.held_back, run, "newest events", report)
+    clock.lap("newest")
+    return Verdict.model_validate(run.results["verdict"])
+
+
+def _refresh(
+    module: SequenceModule,
+    plan: TrainingPlan,
+    events: Interactions,
+    is_target: BoolArray,
+    run: Checkpoint,
+    part: str,
+    report: Report,
+) -> None:
+    rows = training_rows(events, plan.window_rule, _numbers(events), is_target)
+    if len(rows):
+        state = run.part(part)
+        refresh(module, rows, plan.settings, _bar(report, part), state)
+        run.keep(state)
+
+
+def _fit(
+    module: SequenceModule,
+    plan: TrainingPlan,
+    events: Interactions,
+    split: Split,
+    report: Report,
+    run: Checkpoint,
+) -> int:
+    """Fit on the train part; returns the best epoch, 0 where there was nothing to fit before the refresh."""
+    known = split.train | split.validation
+    validation = training_rows(events.where(known), plan.window_rule, _numbers(events)[known], split.validation[known])
+    rows = training_rows(events.where(split.train), plan.window_rule, _numbers(events)[split.train], _all(split.train))
+    if not len(rows):
+        return 0
+    report.say(f"Training on the oldest {split.train.mean():.0%} of the events, {rows.n_targets:,} next items")
+    state = run.part("fit")
+    best_epoch = fit(module, rows, validation, plan.settings, _bar(report, "training"), state)
+    run.keep(state)  # what comes next may take longer than the time between two checkpoints
+    return best_epoch
+
+
+def _index(encoder: ModuleEncoder[Any], plan: TrainingPlan, events: Interactions, split: Split) -> BuiltIndex:
+    wanted = plan.index
+    return build_index(
+        encoder.item_vectors,
+        _sample_queries(encoder, plan, events, split),
+        kind=wanted.kind,
+        target_recall=wanted.target_recall,
+        k=wanted.k,
+        seed=plan.settings.seed,
+    )
+
+
+def _say_index(built: BuiltIndex, wanted: IndexSettings, report: Report) -> None:
+    params = ", ".join(f"{name} {value}" for name, value in built.index.params.items())
+    report.say(
+        f"Index: {built.index.kind}{f' ({params})' if params else ''}, recall@{built.k} {built.recall:.3f}, "
+        f"built in {built.seconds:.1f} s"
+    )
+    if built.recall < wanted.target_recall:
+        report.say(f"  which is below index.target_recall = {wanted.target_recall}: index.kind = 'auto' reaches it")
+
+
+def _origin(plan: TrainingPlan, log: Log, figures: dict[str, float]) -> dict[str, Any]:
+    """What every bundle says, by the names of `BundleDraft`."""
+    events = log.events
+    return {
+        "model": plan.model,
+        "vocabulary": Vocabulary.from_ids(events.item_ids, plan.rules.catalogue),
+        "popularity": popularity(events, _numbers(events), len(events.item_ids), plan.popularity_half_life),
+        "window_rule": plan.window_rule,
+        "metrics": figures,
+        "trained_through": {plan.source.interactions: log.read_through},
+        "items_offsets": log.items_offsets,
+    }
+
+
+def _sample_queries(encoder: ModuleEncoder[Any], plan: TrainingPlan, events: Interactions, split: Split) -> FloatArray:
+    """Query vectors of sessions of the validation and the test part; of all sessions where these are empty."""
+    held_out = np.flatnonzero(split.validation | split.test)
+    if not len(held_out):
+        held_out = np.arange(len(events))
+    some = held_out[np.linspace(0, len(held_out) - 1, min(len(held_out), RECALL_QUERIES)).astype(np.int64)]
+    windows = cut_windows(events, plan.window_rule).windows(some, _numbers(events), plan.window_rule.max_len)
+    return encoder.encode(windows)[1]
+
+
+def _numbers(events: Interactions) -> IntArray:
+    """Item number of each event; the vocabulary has the items in the order of their codes."""
+    return events.item_codes + 1
+
+
+def _all(mask: BoolArray) -> BoolArray:
+    return np.ones(int(mask.sum()), dtype=bool)
+
+
+def _bar(report: Report, name: str) -> Callable[[FitProgress], None]:
+    def show(at: FitProgress) -> None:
+        validation = "" if at.validation_loss is None else f", validation {at.validation_loss:.3f}"
+        report.progress(name, at.step, at.n_steps, f"epoch {at.epoch}, loss {at.loss:.3f}{validation}")
+
+    return show
