@@ -19,7 +19,7 @@ from index.protocol import BoolArray, ExcludingSearch, ItemSearch, VectorIndex
 from streams.exclusion import ByFingerprint, Exclusion
 from streams.learning import Learner
 from streams.session import FINGERPRINT_MASK
-from streams.strategy import Width
+from streams.strategy import WIDEST, Width
 from streams.texts import Texts
 
 _LONGEST_KEY_BYTES = 255
@@ -121,6 +121,7 @@ class RetrieverModel(ServingModel):
 
     def __init__(self, bundle: RetrieverBundle) -> None:
         super().__init__(bundle)
+        self.width = Width(least=WIDEST)  # a wide answer costs it hardly more, and being asked again as much again
         self.learner = Learner(bundle.retriever, bundle.manifest.trained_through)
         self._withheld: tuple[frozenset[int], BoolArray] = frozenset(), self.withheld(frozenset())
 

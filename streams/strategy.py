@@ -16,6 +16,8 @@ from streams.lists import Lists
 
 FingerprintArray = npt.NDArray[np.uint32]
 _MARGIN = 6
+WIDEST = 16.0
+"""Most candidates of the first search for each item of a list."""
 _MOST_SHORT, _FEWEST_SHORT = 0.08, 0.04
 """Between these shares of rows that filters leave short the first search is as wide as it should be."""
 
@@ -43,10 +45,13 @@ class Width:
     """How many candidates to fetch at first, for each list of ``n``: learned from how many lists come out short.
 
     A wider search costs every row a little, a row searched again costs much. What is listed does not depend on it.
+
+    Args:
+        least: For each item of a list, no fewer than this.
     """
 
-    def __init__(self) -> None:
-        self._per_item = 2.0
+    def __init__(self, least: float = 1.0) -> None:
+        self._least, self._per_item = least, max(least, 2.0)
 
     def candidates(self, top_n: int) -> int:
         """How many candidates to fetch."""
@@ -55,9 +60,9 @@ class Width:
     def learn(self, n_rows: int, n_short: int) -> None:
         """Take in how a batch came out."""
         if n_short > _MOST_SHORT * n_rows:
-            self._per_item = min(1.1 * self._per_item, 16.0)
+            self._per_item = min(1.1 * self._per_item, WIDEST)
         elif n_short < _FEWEST_SHORT * n_rows:
-            self._per_item = max(0.98 * self._per_item, 1.0)
+            self._per_item = max(0.98 * self._per_item, self._least)
 
 
 @compiled
