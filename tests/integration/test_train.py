@@ -113,9 +113,10 @@ def test_every_encoder_is_trained_by_its_name(plan: TrainingPlan, model: str) ->
 
 
 @pytest.mark.parametrize("model", RETRIEVERS)
-def test_every_retriever_is_trained_by_its_name(plan: TrainingPlan, model: str) -> None:
+def test_every_retriever_is_trained_by_its_name(plan: TrainingPlan, model: str, tmp_path: Path) -> None:
     publish(plan, clicks(300))
-    result = train(replace(plan, settings=TrainerSettings.model_validate({"model": model})), Silent())
+    settings = TrainerSettings.model_validate({"model": model})
+    result = train(replace(plan, settings=settings, archive=tmp_path / "archive"), Silent())
     bundle = read_bundle(result.update.uri)
     assert bundle.manifest.kind == bundle.retriever.kind == model
     assert sum(bundle.manifest.trained_through[plan.source.interactions].values()) == 300

@@ -60,3 +60,20 @@ def test_debug_shows_the_traceback() -> None:
     for done in (streamrec("--debug", "config", **wrong), streamrec("config", STREAMREC_DEBUG="1", **wrong)):
         assert done.returncode == 1
         assert "Traceback" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--model", "oracle"], "trainer.model (flag --set): Input should be 'popularity', 'markov', 'session-knn'"),
+        (["--model", "markov", "--max-epochs", "3"], "markov learns each event once"),
+        (["--set", "trainer.session_knn.n_recents=5"], "unknown key; did you mean trainer.session_knn.n_recent?"),
+        (["--set", "trainer.markov.max_rules=0"], "trainer.markov.max_rules (flag --set): Input should be greater"),
+        (["--set", "trainer.popularity.half_life_s=-1"], "trainer.popularity.half_life_s (flag --set): Input should"),
+    ],
+)
+def test_what_is_wrong_with_a_model_that_is_to_be_trained_is_named(arguments: list[str], message: str) -> None:
+    done = streamrec("train", *arguments, COLUMNS="200", STREAMREC_KAFKA__BROKERS=f"127.0.0.1:{free_port()}")
+    assert done.returncode == 2
+    assert message in done.stderr
+    assert "Traceback" not in done.stderr

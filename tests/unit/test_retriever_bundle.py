@@ -20,9 +20,10 @@ from encoders.bundle import (
 )
 from encoders.errors import BundleError
 from encoders.records import BundleReference
-from encoders.vocabulary import Vocabulary
+from encoders.vocabulary import Vocabulary, item_hash
 from encoders.window import WindowRule
-from tests.bundles import change_tensor, sealed, write_model
+from streams.serving import RetrieverModel, ServingModel
+from tests.bundles import RULE, change_tensor, sealed, write_model
 from tests.contracts.retriever_contract import N_ITEMS, random_events
 
 LEARNED = "learned.safetensors"
@@ -39,7 +40,7 @@ def write(directory: Path, kind: str) -> BundleReference:
         retriever=retriever,
         vocabulary=Vocabulary.from_ids([f"film-{n}" for n in range(N_ITEMS)]),
         popularity=np.zeros(N_ITEMS + 1, dtype=np.float32),
-        window_rule=WindowRule(max_len=10),
+        window_rule=RULE,
         metrics={"recall@10": 0.25},
         trained_through={"interactions": {0: 400}},
     )
@@ -194,3 +195,36 @@ def test_a_manifest_that_does_not_fit_is_refused(tmp_path: Path, changes: dict[s
     reference = sealed(write(tmp_path, "markov"), **changes)
     with pytest.raises(BundleError, match=message):
         read_bundle(reference.uri, reference.manifest_sha256)
+
+
+# --- served
+
+
+@pytest.mark.parametrize("kind", RETRIEVERS)
+def test_a_worker_loads_it_and_warming_up_teaches_it_nothing(tmp_path: Path, kind: str) -> None:
+    reference = write(tmp_path, kind)
+    served, bundle = ServingModel.load(reference, RULE), read_bundle(reference.uri)
+    assert isinstance(served, RetrieverModel)
+    for name, array in bundle.retriever.arrays().items():
+        np.testing.assert_array_equal(served.bundle.retriever.arrays()[name], array)
+
+
+def test_a_worker_refuses_one_that_was_trained_under_another_window_rule(tmp_path: Path) -> None:
+    with pytest.raises(BundleError, match=r"another window rule.*max_len 10 \(worker: 20\)"):
+        ServingModel.load(write(tmp_path, "markov"), WindowRule(max_len=20))
+
+
+def test_a_worker_refuses_one_of_another_version_than_was_announced(tmp_path: Path) -> None:
+    reference = write(tmp_path, "markov").model_copy(update={"version": "other"})
+    with pytest.raises(BundleError, match="the update announced other"):
+        ServingModel.load(reference, RULE)
+
+
+def test_what_is_withheld_is_known_by_its_place_and_the_rest_follows(tmp_path: Path) -> None:
+    served = ServingModel.load(write(tmp_path, "popularity"), RULE)
+    assert isinstance(served, RetrieverModel)
+    everything, _ = served.search_without(frozenset(), WINDOWS, 5)
+    best = served.bundle.vocabulary.item_id(everything[0, 0])
+    rest, _ = served.search_without(frozenset({item_hash(best)}), WINDOWS, 5)
+    assert rest[:, 0].tolist() == [-1] * len(WINDOWS)
+    np.testing.assert_array_equal(rest[:, 1:], everything[:, 1:])

@@ -9,7 +9,7 @@ import pytest
 
 from streams.columns import ends_of
 from streams.lists import Lists
-from streams.strategy import Passed, Popular, Width, choose, fill
+from streams.strategy import WIDEST, Passed, Popular, Width, choose, fill
 
 FINGERPRINTS = np.array([0, 10, 20, 30, 40, 50], dtype=np.uint32)
 """Of item numbers 0 to 5."""
@@ -183,3 +183,13 @@ def test_the_first_search_widens_while_many_lists_come_out_short_and_narrows_whi
     for _ in range(500):
         width.learn(100, 100)
     assert width.candidates(10) <= 170
+
+
+def test_the_first_search_of_who_is_better_asked_once_is_wide_from_the_beginning_and_stays_so() -> None:
+    width = Width(least=WIDEST)
+    first = width.candidates(10)
+    assert first >= 160
+    for n_short in (0, 100):
+        for _ in range(50):
+            width.learn(100, n_short)
+        assert width.candidates(10) == first
