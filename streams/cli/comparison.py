@@ -79,7 +79,7 @@ def compare_models(asked: Comparison, console: Console) -> None:
         data = read_set(folder)
         workshop = Workshop(asked.fits, settings.validation_fraction, report)
         result = compare(data, settings, running, workshop, report, asked.part.value, asked.live or None)
-    for table in (figures_table(result), costs_table(result)):
+    for table in (accuracy_table(result), costs_table(result)):
         console.print(table)
     if asked.json_file:
         asked.json_file.write_text(json.dumps(result, indent=2, ensure_ascii=False) + "\n")
@@ -111,7 +111,7 @@ def _configuration(asked: Comparison, data: str) -> Configuration:
     return read_configuration(path) if path else Configuration()
 
 
-def figures_table(result: Result) -> Table:
+def accuracy_table(result: Result) -> Table:
     """The figures of each model with their intervals, and by how much it is above the first on the same queries."""
     first, *others = result["models"]
     table = _table(f"{result['dataset']}, {result['n_queries']:,} queries: {result['protocol']}")

@@ -6,6 +6,7 @@ import multiprocessing
 import os
 import sys
 import time
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -66,14 +67,37 @@ def quality(
         for cell in wanted:
             console.print(f"{'to run' if cell in todo else 'done  '} {cell.name}", highlight=False)
         return
+    _insist_on_psutil()
     console.print(f"{len(todo)} of {len(wanted)} cells to run", highlight=False)
-    failed = _run(todo, output, working, console)
+    there = _with_data(todo, console)
+    failed = [cell for cell in todo if cell not in there] + _run(there, output, working, console)
     if page.exists():
         draw_page(page, output, cells, read_goals())
         console.print(f"{page} is drawn", highlight=False)
     if failed:
-        console.print(f"NOT WELL: {', '.join(cell.name for cell in failed)}", style="bold red", highlight=False)
+        console.print(f"NOT RUN: {', '.join(cell.name for cell in failed)}", style="bold red", highlight=False)
         raise typer.Exit(1)
+
+
+def _insist_on_psutil() -> None:
+    """Before the work, not after it, see that the machine can be described."""
+    if find_spec("psutil") is None:
+        raise typer.BadParameter("the files say on which machine: that needs psutil: pip install 'streamrec[bench]'")
+
+
+def _with_data(todo: Sequence[Cell], console: Console) -> list[Cell]:
+    """The cells whose data set is there; of others it is said, once."""
+    from trainer.errors import DatasetError
+    from trainer.evaluation import set_folder
+
+    missing = set()
+    for data in dict.fromkeys(cell.data for cell in todo):
+        try:
+            set_folder(data)
+        except DatasetError as error:
+            missing.add(data)
+            console.print(str(error), highlight=False, soft_wrap=True)
+    return [cell for cell in todo if cell.data not in missing]
 
 
 def _run(todo: Sequence[Cell], output: Path, working: Path, console: Console) -> list[Cell]:

@@ -133,3 +133,13 @@ def test_one_model_alone_has_no_differences(tmp_path: Path) -> None:
     page = write_report(summarise([alone], ks=(1,), n_resamples=10), tmp_path)
     assert "Differences" not in page.read_text()
     assert not (tmp_path / "differences.png").exists()
+
+
+def test_what_a_fit_cost_is_shown_of_those_that_have_one() -> None:
+    told = result()
+    told["models"]["trained"]["fit"] = {"wall_s": 61.2, "cpu_s": 0.25, "targets_per_s": 1234.5, "weights": [[1, 2]]}
+    told["models"]["popular"]["fit"] = {"wall_s": 0.1, "cpu_s": 0.1, "targets_per_s": 2.0}
+    cost = markdown(told).split("## Cost")[1]
+    assert "| fit, s | fit, CPU s | targets a second |" in cost
+    assert "| 61 | 0.25 | 1,234 |" in cost
+    assert "µs a step" not in cost

@@ -11,7 +11,7 @@ import pytest
 from encoders.window import WindowRule
 from tests.logs import make_log
 from tests.rankers import Silent
-from trainer.errors import NothingToTrainError
+from trainer.errors import NothingToTrainError, TrainingError
 from trainer.evaluation.protocols import Exam, leave_one_out
 from trainer.evaluation.queries import Crop
 from trainer.quality import fits
@@ -107,3 +107,9 @@ def test_nobody_with_two_events_is_said() -> None:
     exam = leave_one_out(make_log([(u, i, i) for u in (0, 1) for i in range(3)]), Crop(4))
     with pytest.raises(NothingToTrainError, match="leave-one-out: no user has two events"):
         fit_encoder(exam, SETTINGS, None, Silent(), "fit")
+
+
+def test_a_rate_that_makes_weights_infinite_is_said_and_nothing_is_kept(tmp_path: Path) -> None:
+    with pytest.raises(TrainingError, match="lower"):
+        fit_encoder(EXAM, SETTINGS.model_copy(update={"learning_rate": 1e38}), tmp_path, Silent(), "fit")
+    assert not list(tmp_path.glob("*.safetensors"))

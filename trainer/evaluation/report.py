@@ -23,6 +23,13 @@ BEYOND: dict[str, tuple[str, Callable[[float], str]]] = {
     "gini": ("Gini index of exposure", "{:.3f}".format),
 }
 """Figures beside accuracy: header, and how one is written."""
+FIT = {
+    "us_per_step": "µs a step",
+    "wall_s": "fit, s",
+    "cpu_s": "fit, CPU s",
+    "targets_per_s": "targets a second",
+}
+"""What is told of a model's fit, where it is known: with headers."""
 
 
 def write_report(result: Result, folder: Path) -> Path:
@@ -104,8 +111,17 @@ def _cost(result: Result) -> str:
     models: Mapping[str, Any] = result["models"]
     learns = any(model["learning_us_per_query"] for model in models.values())
     columns = {"us_per_query": "µs a query"} | ({"learning_us_per_query": "µs of learning a query"} if learns else {})
-    rows = [[name, *(_amount(model[column]) for column in columns)] for name, model in models.items()]
-    return _table(["model", *columns.values()], rows)
+    fits = {name: model.get("fit", {}) for name, model in models.items()}
+    of_fits = {key: header for key, header in FIT.items() if any(key in fit for fit in fits.values())}
+    rows = [
+        [
+            name,
+            *(_amount(model[column]) for column in columns),
+            *(_amount(fits[name][key]) if key in fits[name] else "" for key in of_fits),
+        ]
+        for name, model in models.items()
+    ]
+    return _table(["model", *columns.values(), *of_fits.values()], rows)
 
 
 def _ks(result: Result) -> list[int]:

@@ -33,7 +33,7 @@ Result = dict[str, Any]
 
 * ``dataset``, ``protocol``, ``n_queries``, ``n_users``, ``n_items``, ``n_periods``, ``level``, ``n_resamples``
 * ``models``: by name ``figures``, by name ``mean``, ``low`` and ``high``; ``beyond``, by name a number;
-  ``us_per_query`` and ``learning_us_per_query``
+  ``us_per_query`` and ``learning_us_per_query``; whoever fitted it may add ``fit``, by name a number
 * ``differences``: of ``model`` over ``baseline``, for each pair of models, ``figures`` as above
 """
 

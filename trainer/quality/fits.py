@@ -27,7 +27,7 @@ from encoders.bundle import ENCODERS
 from encoders.neural import ModuleEncoder, SequenceModule
 from trainer.checkpoint import Checkpoint, read_tensors, write_tensors
 from trainer.dataset import TrainingRows, chunk_rows, training_rows
-from trainer.errors import NothingToTrainError
+from trainer.errors import NothingToTrainError, TrainingError
 from trainer.evaluation.protocols import Exam
 from trainer.evaluation.queries import Crop
 from trainer.fit import FitProgress, build_model, fit
@@ -64,7 +64,7 @@ def fit_encoder(exam: Exam, settings: TrainerSettings, folder: Path | None, repo
 
     Raises:
         NothingToTrainError: If nobody has two events one after the other.
-        TrainingError: If the loss stops being a number.
+        TrainingError: If the loss or a weight stops being a number.
     """
     torch.set_num_threads(settings.threads)
     module = build_model(len(exam.events.item_ids), settings, exam.windows.max_len)
@@ -76,6 +76,10 @@ def fit_encoder(exam: Exam, settings: TrainerSettings, folder: Path | None, repo
     if not len(rows):
         raise NothingToTrainError(f"{exam.name}: no user has two events to train on, one after the other")
     cost = _fit(module, rows, settings, path and path.with_suffix(".partial"), key, report, label)
+    if not all(torch.isfinite(parameter).all() for parameter in module.parameters()):
+        raise TrainingError(
+            f"{label}: weights became NaN or infinite; lower learning_rate, now {settings.learning_rate}"
+        )
     if path:
         _keep(path, key, module, cost, report)
     return Fit(ENCODERS[settings.model](module), cost)

@@ -11,10 +11,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from pydantic import BaseModel
 
 from encoders.blend import ask_all, blend, learned_weights
 from encoders.bundle import RETRIEVERS
 from encoders.fusion import Lists
+from encoders.neural import ModuleEncoder
 from encoders.protocols import IntArray, LiveRetriever, Retriever
 from encoders.retrieval import EncoderRetriever
 from index.flat import FlatIndex
@@ -41,7 +43,7 @@ class Ready:
     answers: Retriever
     cost: Cost
     """Of making it."""
-    encoder: Any = None
+    encoder: ModuleEncoder[Any] | None = None
     """Where it is an encoder: for exact ranks, and to see what a step costs."""
     weights: tuple[float, ...] = ()
     """Of a blend's members."""
@@ -110,7 +112,7 @@ class Workshop:
         return tuple(weights.tolist()), watch.spent(0)
 
 
-def _learned(config: Any, exam: Exam, before: Part | None) -> Ready:
+def _learned(config: BaseModel, exam: Exam, before: Part | None) -> Ready:
     """A retriever that has learned event after event: those before a part, or of the training part."""
     _warm_up(_fresh(config))
     watch, model = Stopwatch(), _fresh(config)
@@ -122,7 +124,7 @@ def _learned(config: Any, exam: Exam, before: Part | None) -> Ready:
     return Ready(model, watch.spent(len(events)))
 
 
-def _fresh(config: Any) -> LiveRetriever:
+def _fresh(config: BaseModel) -> LiveRetriever:
     """A retriever that has learned nothing yet."""
     return next(kind for kind in RETRIEVERS.values() if isinstance(config, kind.Config))(config)
 

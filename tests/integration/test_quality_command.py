@@ -1,0 +1,71 @@
+"""`streamrec quality` as a process: cells are run, kept, and not run again."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.servers import REPOSITORY
+
+pytestmark = pytest.mark.timeout(300)
+
+
+def quality(data: Path, output: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    page, fits = output / "models.md", output / "fits"
+    options = ["--output", str(output), "--page", str(page), "--fits", str(fits)]
+    return subprocess.run(
+        [sys.executable, "-m", "streams.cli", "quality", *arguments, *options],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=REPOSITORY,
+        env={**os.environ, "STREAMREC_DATA": str(data), "OMP_NUM_THREADS": "1", "COLUMNS": "120"},
+    )
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    """Thirty sessions under the name of a set that is known."""
+    shop = tmp_path / "data" / "serenade-sample"
+    shop.mkdir(parents=True)
+    rows = "".join(
+        f"s{session},i{(session + step) % 8},{10 * session + step},view,{'train' if session < 24 else 'test'}\n"
+        for session in range(30)
+        for step in range(4)
+    )
+    (shop / "events.csv").write_text(f"user_id,item_id,timestamp,event_type,value\n{rows}")
+    return tmp_path / "data"
+
+
+def test_a_cell_is_run_once_and_drawn(data: Path, tmp_path: Path) -> None:
+    output = tmp_path / "output"
+    output.mkdir()
+    (output / "models.md").write_text((REPOSITORY / "docs" / "models.md").read_text())
+    first = quality(data, output, "serenade-sample", "markov")
+    assert first.returncode == 0, first.stdout + first.stderr
+    assert "1 of 1 cells to run" in first.stdout
+    content = json.loads((output / "serenade-sample--markov--0.json").read_text())
+    assert content["figures"]["recall@5"]["mean"] == 1
+    assert content["environment"]["python"]
+    assert "| `markov` | 1.0000 [1.0000, 1.0000] |" in (output / "models.md").read_text()
+    assert "0 of 1 cells to run" in quality(data, output, "serenade-sample", "markov").stdout
+
+
+def test_a_data_set_that_is_not_there_is_said_once_and_its_cells_are_left_out(data: Path, tmp_path: Path) -> None:
+    done = quality(data, tmp_path, "serenade-sample", "s3rec-beauty", "popularity")
+    assert done.returncode == 1
+    assert done.stdout.count("there is no data set 's3rec-beauty'") == 1
+    assert "NOT RUN: s3rec-beauty--popularity--0" in done.stdout
+    assert (tmp_path / "serenade-sample--popularity--0.json").exists()
+
+
+def test_a_word_that_names_nothing_is_refused_in_one_line(data: Path, tmp_path: Path) -> None:
+    done = quality(data, tmp_path, "films")
+    assert done.returncode == 1
+    assert done.stderr.startswith("streamrec: there is no data set or model 'films'; there are")
+    assert len(done.stderr.splitlines()) == 1
