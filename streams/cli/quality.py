@@ -7,6 +7,7 @@ import os
 import sys
 import time
 from importlib.util import find_spec
+from io import TextIOWrapper
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -53,6 +54,7 @@ def quality(
     `streamrec quality sasrec-ml-1m sasrec gru` runs the cells of these two models on that data set.
     """
     os.environ.setdefault("OMP_NUM_THREADS", "1")  # inherited by each cell, which reads it when torch is imported
+    _print_line_by_line()
     from rich.console import Console
 
     from trainer.quality.cells import all_cells, chosen, read_cell
@@ -77,6 +79,12 @@ def quality(
     if failed:
         console.print(f"NOT RUN: {', '.join(cell.name for cell in failed)}", style="bold red", highlight=False)
         raise typer.Exit(1)
+
+
+def _print_line_by_line() -> None:
+    """In a file, too: a run of hours is looked at while it goes on, and the lines of two processes stay in order."""
+    if isinstance(sys.stdout, TextIOWrapper):
+        sys.stdout.reconfigure(line_buffering=True)
 
 
 def _insist_on_psutil() -> None:
@@ -129,6 +137,7 @@ def _run(todo: Sequence[Cell], output: Path, working: Path, console: Console) ->
 
 def run_in_process(cell: Cell, output: Path, working: Path) -> None:
     """Run a cell and write its file; what goes wrong is said in one line, and ends the process with 1."""
+    _print_line_by_line()
     from rich.console import Console
 
     from streams.cli.bench.environment import environment

@@ -71,7 +71,8 @@ class ConsoleReport:
             self._bars.update(task, completed=done, total=total, speed=f"{rate:,.0f}/s", note=note)
         else:
             left = f", about {(total - done) / rate:.0f} s left" if rate and done < total else ""
-            self.say(f"  {label}: {done:,} of {total:,} ({rate:,.0f}/s{left}){'; ' if note else ''}{note}")
+            speed = f" ({rate:,.0f}/s{left})" if rate else ""
+            self.say(f"  {label}: {done:,} of {total:,}{speed}{'; ' if note else ''}{note}")
 
 
 def figures_table(figures: Mapping[str, float], title: str) -> Table:
