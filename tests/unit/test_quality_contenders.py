@@ -11,6 +11,7 @@ from encoders.session_knn import SessionKNNConfig
 from trainer.errors import ContenderError
 from trainer.quality.contenders import (
     CONFIGS,
+    FIT_KEYS,
     BlendConfig,
     Configuration,
     Contender,
@@ -50,6 +51,10 @@ def test_a_table_of_another_name_says_its_model(tmp_path: Path) -> None:
 def test_what_an_encoder_does_not_say_is_the_default_of_its_kind(tmp_path: Path) -> None:
     config = one(tmp_path, "[lru]\nmax_epochs = 3", "lru").config
     assert config == TrainerSettings.model_validate({"model": "lru", "max_epochs": 3})
+
+
+def test_keys_of_a_fit_are_keys_of_the_trainer() -> None:
+    assert set(TrainerSettings.model_fields) >= FIT_KEYS
 
 
 def test_a_blend_has_its_members_tables_or_models_as_they_are(tmp_path: Path) -> None:

@@ -43,12 +43,11 @@ from trainer.settings import TrainerSettings
 ConfigT = TypeVar("ConfigT", bound=BaseModel)
 CONFIGURATIONS = Path(__file__).parent / "configurations"
 """Those that `make quality` runs, a file for each data set, by its folder's name."""
-NOT_OF_A_FIT = frozenset(
-    {"model", "catalogue", "min_events", "validation_fraction", "test_fraction", "patience", "refresh_epochs"}
-    | {"refresh_rate", "archive", "checkpoint_minutes", "seed"}
+FIT_KEYS = frozenset(
+    {"embedding_dim", "hidden_dim", "n_layers", "n_heads", "dropout", "max_epochs", "batch_size", "learning_rate"}
+    | {"weight_decay", "loss", "n_negatives", "negatives_power", "gbce_calibration", "threads"}
 )
-"""Keys of `TrainerSettings` that mean nothing here: data are split by the exam, and fitted for `max_epochs`."""
-FIT_KEYS = frozenset(TrainerSettings.model_fields) - NOT_OF_A_FIT
+"""Keys of `TrainerSettings` that decide a fit here: the exam splits the data, and a fit goes on for `max_epochs`."""
 
 
 class PlainPopularityConfig(PopularityConfig):

@@ -31,6 +31,7 @@ from trainer.errors import NothingToTrainError, TrainingError
 from trainer.evaluation.protocols import Exam
 from trainer.evaluation.queries import Crop
 from trainer.fit import FitProgress, build_model, fit
+from trainer.quality.contenders import FIT_KEYS
 from trainer.quality.cost import Cost, Stopwatch
 from trainer.report import Report
 from trainer.settings import TrainerSettings
@@ -97,7 +98,7 @@ def identity(exam: Exam, settings: TrainerSettings) -> str:
     """A hash of whatever decides the weights."""
     events, windows = exam.training, exam.windows
     how = asdict(windows) if isinstance(windows, Crop) else windows.model_dump(mode="json")
-    given = settings.model_dump(mode="json", exclude={"archive", "checkpoint_minutes", "patience"})
+    given = settings.model_dump(mode="json", include={*FIT_KEYS, "model", "seed"})
     content = sha256(json.dumps([given, how, len(events.item_ids), torch.__version__], sort_keys=True).encode())
     for column in (events.user_codes, events.item_codes, events.times_ms, events.type_codes):
         content.update(column.tobytes())
