@@ -10,7 +10,7 @@ import pytest
 from tests.logs import make_log
 from tests.rankers import Silent
 from trainer.errors import DatasetError
-from trainer.evaluation.protocols import leave_one_out, sessions
+from trainer.evaluation.protocols import held_out, leave_one_out, sessions
 from trainer.evaluation.queries import Crop
 from trainer.quality.contenders import Configuration, Contender, read_configuration
 from trainer.quality.models import Ready, Workshop
@@ -89,6 +89,13 @@ def test_weights_are_learned_on_the_newest_training_sessions(tmp_path: Path) -> 
     assert ready.weights[1] > ready.weights[0]
     assert report.said[0] == "sessions: learning the weights of b"
     assert ready.cost.n_targets == 2 * (24 + 18) * 4  # both members, for the test and for their weights
+
+
+def test_weights_that_were_learned_on_the_part_that_is_asked_are_said_to_flatter(tmp_path: Path) -> None:
+    report = Telling()
+    blended = contender(tmp_path, '[b]\nmodel = "blend"\nmembers = ["popularity", "markov"]')
+    Workshop(None, 0.25, report).make(blended, held_out(EXAM, 0.25), 0, "validation")
+    assert report.said[0].endswith("learning the weights of b; it is asked the same part, which flatters it")
 
 
 def test_what_may_not_be_listed_counts_nothing_for_the_weights(tmp_path: Path) -> None:

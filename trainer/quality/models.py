@@ -91,19 +91,20 @@ class Workshop:
         cost = sum((member.cost for member in members), Cost())
         weights = config.weights
         if weights is None:
-            weights, spent = self._learn_weights(contender, config, exam, seed)
+            weights, spent = self._learn_weights(contender, config, exam, seed, part)
             cost += spent
         answers = blend([member.answers for member in members], weights, config.fusion, config.depth)
         return Ready(answers, cost, weights=tuple(weights))
 
     def _learn_weights(
-        self, contender: Contender, config: BlendConfig, exam: Exam, seed: int
+        self, contender: Contender, config: BlendConfig, exam: Exam, seed: int, part: Part
     ) -> tuple[tuple[float, ...], Cost]:
         """Weights that are best on the validation part, for members that have not seen it; and what that cost."""
         within = held_out(exam, self.validation_fraction)
         members = [self.make(member, within, seed, "validation") for member in contender.members]
         queries = within.queries("validation")
-        self.report.say(f"{exam.name}: learning the weights of {contender.name}")
+        flattered = "; it is asked the same part, which flatters it" if part == "validation" else ""
+        self.report.say(f"{exam.name}: learning the weights of {contender.name}{flattered}")
         watch = Stopwatch(sum((member.cost for member in members), Cost()))
         lists, targets = _allowed(queries, [member.answers for member in members], config.depth)
         weights = learned_weights(lists, targets, max(KS), config.metric, config.fusion)
