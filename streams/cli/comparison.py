@@ -68,7 +68,7 @@ def compare_models(asked: Comparison, console: Console) -> None:
 
     if asked.output and find_spec("matplotlib") is None:
         raise typer.BadParameter("the report has plots, which need matplotlib: pip install 'streamrec[bench]'")
-    folder = _folder(asked.data, console)
+    folder = data_folder(asked.data, console)
     configuration = _configuration(asked, folder.resolve().name)
     settings = configuration.settings
     if asked.windows:
@@ -87,8 +87,12 @@ def compare_models(asked: Comparison, console: Console) -> None:
         console.print(f"report: {write_report(result, asked.output)}", highlight=False, soft_wrap=True)
 
 
-def _folder(data: str, console: Console) -> Path:
-    """Where the data set is: a folder as given, one by name, or MovieLens 100K, which is downloaded if need be."""
+def data_folder(data: str, console: Console) -> Path:
+    """Where a data set is: a folder as given, one by name, or MovieLens 100K, which is downloaded if need be.
+
+    Raises:
+        DatasetError: If it is nowhere.
+    """
     from trainer.errors import DatasetError
     from trainer.evaluation import set_folder
     from trainer.movielens import fetch_movielens_100k

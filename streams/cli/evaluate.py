@@ -111,14 +111,23 @@ def evaluate(
     --data ml-100k` fits them to the oldest part of a data set as its papers split it, ranks all items for each query of
     the newest, and prints every figure with its interval, what the models cost, and how far each is above the first.
     """
-    comparison = {"--models-config": models_config, "--live": live, "--windows": windows, "--seed": seeds}
+    comparison = {
+        "--models-config": models_config,
+        "--part": part is not Part.TEST,
+        "--live": live,
+        "--windows": windows,
+        "--seed": seeds,
+        "--output": output,
+    }
     if models is None:
-        if given := [name for name, value in {**comparison, "--output": output}.items() if value]:
+        if given := [name for name, value in comparison.items() if value]:
             raise typer.BadParameter(f"{given[0]} goes with --models, which names what is compared")
         _evaluate_bundle(config, sets, bundle, current, data, archive, no_archive, json_file)
         return
     if bundle or current or archive or no_archive:
         raise typer.BadParameter("--models are fitted to --data: --bundle, --current and archives do not go with them")
+    if sets:
+        raise typer.BadParameter("--set is of the settings file; what --models are set by stands in --models-config")
     if data is None:
         raise typer.BadParameter("--models needs --data: a folder, or the name of a data set such as ml-100k")
     names = [name.strip() for name in models.split(",") if name.strip()]
@@ -158,11 +167,13 @@ def _evaluate_bundle(
     os.environ.setdefault("OMP_NUM_THREADS", str(settings.trainer.threads))
     from rich.console import Console
 
+    from streams.cli.comparison import data_folder
     from streams.cli.training import ConsoleReport, figures_table
 
     console = Console()
     with ConsoleReport(console) as report:
-        assessment = _assess(settings, bundle, Path(data) if data else None, folder, report)
+        where = data_folder(data, console) if data else None
+        assessment = _assess(settings, bundle, where, folder, report)
     figures = assessment.figures
     if figures:
         seen = "not seen in training" if assessment.unseen else "that the model may have been trained on"

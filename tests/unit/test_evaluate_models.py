@@ -119,7 +119,9 @@ def test_a_name_that_there_is_not_is_refused(
     [
         (["--live"], "--live goes with --models"),
         (["--seed", "3"], "--seed goes with --models"),
+        (["--part", "validation"], "--part goes with --models"),
         (["--models", "gru"], "--models needs --data"),
+        (["--models", "gru", "--data", "x", "--set", "trainer.seed=1"], "--set is of the settings file"),
         (["--models", "gru", "--data", "x", "--current"], "--models are fitted to --data"),
         (["--models", "gru,gru", "--data", "x"], "none twice"),
         (["--models", " ,", "--data", "x"], "names one model or more"),
