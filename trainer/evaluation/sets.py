@@ -61,9 +61,9 @@ def set_folder(name: str) -> Path:
     data = Path(os.environ.get(DATA_VARIABLE, DEFAULT_DATA))
     if not (data / name).is_dir():
         there = sorted(path.name for path in data.iterdir() if path.is_dir()) if data.is_dir() else []
+        others = f"; there is {', '.join(there)}" if there else ""
         raise DatasetError(
-            f"there is no data set {name!r} at {data / name}; set {DATA_VARIABLE} to the folder of data sets. "
-            f"In this one there is {', '.join(there) or 'nothing'}"
+            f"there is no data set {name!r} at {data / name}{others}. {DATA_VARIABLE} names the folder of data sets"
         )
     return data / name
 
