@@ -57,7 +57,7 @@ def recurrence(inputs_BTH: Tensor, log_decay_H: Tensor) -> Tensor:
     B, T, H = inputs_BTH.shape
     C = min(CHUNK, T)
     N = -(-T // C)
-    ages_C = torch.arange(C, dtype=log_decay_H.real.dtype)
+    ages_C = torch.arange(C, dtype=log_decay_H.real.dtype, device=log_decay_H.device)
     powers_HC = torch.exp(log_decay_H[:, None] * ages_C)
     # Row s of the matrix is power t - s at t: a window that moves over the powers, with zeros for negative ones.
     decays_HCC = nn.functional.pad(powers_HC, (C - 1, 0)).unfold(1, C, 1).flip(1)

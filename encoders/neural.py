@@ -38,7 +38,7 @@ class Dropout(nn.Module):
         """The same shape, some of it blank; in evaluation, the same numbers."""
         if not self.training or not self._n_blank:
             return x
-        draws = torch.empty(-(-x.numel() // 8), dtype=torch.int64).random_(-(2**63), None)
+        draws = torch.empty(-(-x.numel() // 8), dtype=torch.int64, device=x.device).random_(-(2**63), None)
         kept = draws.view(torch.uint8)[: x.numel()].view(x.shape) >= self._n_blank
         return x * kept.to(x.dtype).mul_(256 / (256 - self._n_blank))
 

@@ -139,7 +139,7 @@ class SASRecModule(SequenceModule):
         T = windows_BT.shape[1]
         insist_on_room(T, self.config.max_len)
         seen: list[KeysValues] = []
-        x_BTD, turns = self.embedded(windows_BT), self.turns_at(torch.arange(T))
+        x_BTD, turns = self.embedded(windows_BT), self.turns_at(torch.arange(T, device=windows_BT.device))
         for layer in self.layers:
             queries_BATE, found = layer.projected(x_BTD, turns)
             attended_BATE = nn.functional.scaled_dot_product_attention(queries_BATE, *found, is_causal=True)
@@ -160,7 +160,8 @@ class SASRecModule(SequenceModule):
             - Output: ``(..., E / 2)``
         """
         n_pairs = self.config.embedding_dim // self.config.n_heads // 2
-        angles = places[..., None] * SLOWEST_TURN ** -(torch.arange(n_pairs) / n_pairs)
+        pairs = torch.arange(n_pairs, device=places.device)
+        angles = places[..., None] * SLOWEST_TURN ** -(pairs / n_pairs)
         return torch.polar(torch.ones_like(angles), angles)
 
 

@@ -45,6 +45,19 @@ class FitProgress:
 Report = Callable[[FitProgress], None]
 
 
+def insist_on_device(settings: TrainerSettings) -> None:
+    """Refuse a device that is not there.
+
+    Raises:
+        TrainingError: If it is not.
+    """
+    if settings.device == "cuda" and not torch.cuda.is_available():
+        raise TrainingError(
+            "trainer.device is cuda, but torch finds no such device: install a build of torch for CUDA and its driver,"
+            " or train on the cpu"
+        )
+
+
 def build_model(n_items: int, settings: TrainerSettings, max_len: int = WindowRule().max_len) -> SequenceModule:
     """A fresh model of the kind that the settings name; the seed decides its weights.
 
@@ -72,7 +85,7 @@ def fit(
     report: Report,
     state: FitState | None = None,
 ) -> int:
-    """Train with early stopping; the module ends with the weights of its best epoch.
+    """Train with early stopping; the module ends with the weights of its best epoch, and on the processor.
 
     Args:
         module: Trained in place.
@@ -97,6 +110,7 @@ def fit(
         state.validated(mean_loss(module, validation))
         if state.best_epoch and epoch - state.best_epoch >= settings.patience:
             break
+    module.cpu()
     if state.best_weights:
         module.load_state_dict(state.best_weights)
     return state.best_epoch or settings.max_epochs
@@ -119,6 +133,7 @@ def refresh(
     loop = _Loop(module, rows, settings, rate, settings.refresh_epochs, report, state)
     for epoch in range(state.epoch, settings.refresh_epochs + 1):
         loop.run_epoch(epoch)
+    module.cpu()
 
 
 @torch.inference_mode()
@@ -126,10 +141,10 @@ def mean_loss(module: SequenceModule, rows: TrainingRows) -> float:
     """Mean full softmax loss over all targets of the rows, without dropout."""
     module.eval()
     inputs_RT, targets_RT = torch.from_numpy(rows.inputs), torch.from_numpy(rows.targets)
-    lengths_R, total = _lengths(targets_RT), 0.0
+    lengths_R, total, device = _lengths(targets_RT), 0.0, module.item_embeddings.weight.device
     for some in torch.split(torch.argsort(lengths_R), ROWS_AT_ONCE):
         longest = int(lengths_R[some].max())
-        inputs, targets = inputs_RT[some, :longest].long(), targets_RT[some, :longest].long()
+        inputs, targets = (cells[some, :longest].long().to(device) for cells in (inputs_RT, targets_RT))
         place = targets > 0
         loss = full_softmax_loss(module(inputs)[place], targets[place], module.item_embeddings.weight)
         total += float(loss) * int(place.sum())
@@ -186,7 +201,8 @@ class _Loop:
         report: Report,
         state: FitState,
     ) -> None:
-        self._module, self._settings, self._rate, self._report = module, settings, rate, report
+        insist_on_device(settings)
+        self._module, self._settings, self._rate, self._report = module.to(settings.device), settings, rate, report
         self._inputs, self._targets = torch.from_numpy(rows.inputs), torch.from_numpy(rows.targets)
         self._lengths = _lengths(self._targets)
         self._random = torch.Generator().manual_seed(settings.seed)
@@ -206,7 +222,8 @@ class _Loop:
         state = self._state
         for batch in state.left(epoch, self._batches):
             longest = int(self._lengths[batch].max())
-            loss = self._learn(self._inputs[batch, :longest].long(), self._targets[batch, :longest].long())
+            inputs, targets = self._inputs[batch, :longest].long(), self._targets[batch, :longest].long()
+            loss = self._learn(inputs.to(self._settings.device), targets.to(self._settings.device))
             if not isfinite(loss):
                 raise TrainingError(
                     f"the loss became {loss} in epoch {epoch}; lower trainer.learning_rate, now "
@@ -234,7 +251,7 @@ class _Loop:
         settings, asked = self._settings, (queries_PD, targets_P, self._module.item_embeddings.weight)
         if settings.loss == "softmax" and self._n_items <= settings.n_negatives:
             return full_softmax_loss(*asked)
-        negatives = self._sampler.draw()
+        negatives = self._sampler.draw().to(settings.device)
         match settings.loss:
             case "softmax":
                 return sampled_softmax_loss(*asked, *negatives)

@@ -85,7 +85,7 @@ class FitState:
             self.best_epoch, self.best_loss, self.best_weights = self.epoch, loss, weights
 
     def capture(self) -> Saved:
-        """All of it. The tensors are the fit's own, not copies."""
+        """All of it. The tensors are the fit's own, not copies, if it runs on the processor."""
         drawn = np.random.get_state(legacy=False)
         optimiser = self._optimiser.state_dict()
         tensors = {
@@ -103,7 +103,7 @@ class FitState:
             "numpy": drawn,
             "groups": optimiser["param_groups"],
         }
-        return Saved(tensors, numbers)
+        return Saved({name: tensor.cpu() for name, tensor in tensors.items()}, numbers)
 
     def _restore(self, tensors: dict[str, Tensor], numbers: dict[str, Any]) -> None:
         for name, value in zip(_COUNTED, numbers["position"], strict=True):

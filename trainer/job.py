@@ -14,6 +14,7 @@ from encoders.records import BundleReference, ModelUpdate
 from trainer.checkpoint import Checkpoint
 from trainer.dataset import has_rows
 from trainer.errors import NothingToTrainError
+from trainer.fit import insist_on_device
 from trainer.gate import Verdict, below_popularity, final
 from trainer.log import Log, bring_up_to_date, log_as_of, read_log
 from trainer.making import Clock, Ground, make_encoder, make_retriever
@@ -80,6 +81,7 @@ def train(plan: TrainingPlan, report: Report) -> TrainingResult:
     """
     torch.set_num_threads(plan.settings.threads)
     insist_on_writable(plan.bundles)  # before the work, not after it
+    insist_on_device(plan.settings)
     clock = Clock()
     with _begin(plan, report) as run:
         result = _train(plan, _read(plan, run, report), run, clock, report)

@@ -29,8 +29,8 @@ def full_softmax_loss(queries_PD: Tensor, targets_P: Tensor, item_vectors: Tenso
         - item_vectors: ``(n_items + 1, D)``
         - Output: ``()``
     """
-    others_N = torch.arange(1, len(item_vectors))
-    return _softmax_loss(queries_PD, targets_P, item_vectors, others_N, torch.zeros(len(others_N)))
+    others_N = torch.arange(1, len(item_vectors), device=item_vectors.device)
+    return _softmax_loss(queries_PD, targets_P, item_vectors, others_N, torch.zeros_like(others_N, dtype=torch.float32))
 
 
 def sampled_softmax_loss(
@@ -64,7 +64,10 @@ def sampled_softmax_loss(
         Yi et al., "Sampling-bias-corrected neural modeling for large corpus item recommendations", RecSys 2019.
     """
     n = len(negatives_N)
-    raised_N = torch.full((n,), log((len(item_vectors) - 2) / n)) if log_shares_N is None else -log_shares_N - log(n)
+    if log_shares_N is None:
+        raised_N = torch.full_like(negatives_N, log((len(item_vectors) - 2) / n), dtype=torch.float32)
+    else:
+        raised_N = -log_shares_N - log(n)
     negatives_N, order = torch.sort(negatives_N)
     return _softmax_loss(queries_PD, targets_P, item_vectors, negatives_N, raised_N[order])
 
@@ -129,9 +132,9 @@ class _SharedSoftmax(torch.autograd.Function):
 
 def _leave_out(scores_CN: Tensor, first_C: Tensor, n_hits_C: Tensor) -> None:
     """Strike negatives out that are the target of their place: ``n_hits`` from ``first`` on."""
-    rows = torch.repeat_interleave(torch.arange(len(n_hits_C)), n_hits_C)
+    rows = torch.repeat_interleave(torch.arange(len(n_hits_C), device=n_hits_C.device), n_hits_C)
     before_C = torch.cumsum(n_hits_C, dim=0) - n_hits_C
-    columns = torch.arange(len(rows)) - before_C[rows] + first_C[rows]
+    columns = torch.arange(len(rows), device=rows.device) - before_C[rows] + first_C[rows]
     scores_CN[rows, columns] = -torch.inf
 
 

@@ -16,6 +16,10 @@ class Negatives(NamedTuple):
     log_shares_N: Tensor | None
     """Logarithm of each one's probability to be drawn; None if all have the same. Shape: ``(N,)``."""
 
+    def to(self, device: str) -> Negatives:
+        """The same on another device."""
+        return Negatives(self.items_N.to(device), None if self.log_shares_N is None else self.log_shares_N.to(device))
+
 
 class NegativeSampler:
     """Draws items, the oftener the more often they are targets.

@@ -80,6 +80,9 @@ class TrainerSettings(BaseModel):
     keep_bundles: Annotated[int, Field(ge=1)] | Literal["all"] = 10
     """How many bundles of each model name stay in the folder after a run, beside the serving one and its previous."""
     seed: int = 0
+    device: Literal["cpu", "cuda"] = "cpu"
+    """Where a model is fitted; it always serves on the processor. Only there a run that was taken up ends with the same
+    weights to the bit."""
     threads: int = Field(default=1, ge=1)
     """Processors for the fit. The steps of a GRU are small: on two processors a second one gained nothing."""
 

@@ -39,6 +39,13 @@ class Windows(StrEnum):
     SERVED = "served"
 
 
+class Device(StrEnum):
+    """Where models are fitted."""
+
+    CPU = "cpu"
+    CUDA = "cuda"
+
+
 @dataclass(frozen=True)
 class Comparison:
     """What was asked for on the command line."""
@@ -50,6 +57,7 @@ class Comparison:
     windows: Windows | None
     live: bool
     seeds: Sequence[int]
+    device: Device
     fits: Path
     output: Path | None
     json_file: Path | None
@@ -77,7 +85,7 @@ def compare_models(asked: Comparison, console: Console) -> None:
     with ConsoleReport(console) as report:
         report.say(f"Reading {folder}; models are set by {configuration.source}")
         data = read_set(folder)
-        workshop = Workshop(asked.fits, settings.validation_fraction, report)
+        workshop = Workshop(asked.fits, settings.validation_fraction, report, asked.device.value)
         result = compare(data, settings, running, workshop, report, asked.part.value, asked.live or None)
     for table in (accuracy_table(result), costs_table(result)):
         console.print(table)

@@ -11,7 +11,7 @@ import typer
 
 from streams.cli.app import app
 from streams.cli.archive import ArchiveOption, NoArchiveOption, archive_folder
-from streams.cli.comparison import Part, Windows
+from streams.cli.comparison import Device, Part, Windows
 from streams.cli.config import ConfigOption, SetOption, Settings, load_settings
 
 if TYPE_CHECKING:
@@ -86,6 +86,7 @@ def evaluate(
         list[int] | None,
         typer.Option("--seed", metavar="N", help="Of the fits; repeatable. Default: 0.", rich_help_panel=COMPARING),
     ] = None,
+    device: Annotated[Device, typer.Option(help="Where encoders are fitted.", rich_help_panel=COMPARING)] = Device.CPU,
     fits: Annotated[
         Path,
         typer.Option(metavar="DIR", help="Where fits are kept, so that none is done twice.", rich_help_panel=COMPARING),
@@ -117,6 +118,7 @@ def evaluate(
         "--live": live,
         "--windows": windows,
         "--seed": seeds,
+        "--device": device is not Device.CPU,
         "--output": output,
     }
     if models is None:
@@ -140,8 +142,8 @@ def evaluate(
 
     compare_models(
         Comparison(
-            names, data, models_config, part, windows, live, tuple(dict.fromkeys(seeds or [0])), fits, output,
-            json_file,
+            names, data, models_config, part, windows, live, tuple(dict.fromkeys(seeds or [0])), device, fits,
+            output, json_file,
         ),
         Console(),
     )  # fmt: skip

@@ -54,6 +54,9 @@ def train(
             help="What to train: popularity, markov, session-knn, gru, lru or sasrec. Default: trainer.model.",
         ),
     ] = None,
+    device: Annotated[
+        str | None, typer.Option(metavar="cpu|cuda", help="Where to fit the model. Default: trainer.device.")
+    ] = None,
     force: Annotated[
         bool, typer.Option("--force", help="Announce the model whatever the gate says; its report says so.")
     ] = False,
@@ -88,7 +91,11 @@ def train(
 
     With --every, a run that fails is reported and the next one comes all the same. Ctrl-C ends it.
     """
-    flags = [*([f"trainer.model={model}"] if model else ()), *(["gate.enabled=false"] if no_gate else ())]
+    flags = [
+        *([f"trainer.model={model}"] if model else ()),
+        *([f"trainer.device={device}"] if device else ()),
+        *(["gate.enabled=false"] if no_gate else ()),
+    ]
     settings = load_settings(config, [*(sets or ()), *flags])
     # Read by OpenMP when torch is imported, so before that.
     os.environ.setdefault("OMP_NUM_THREADS", str(settings.trainer.threads))

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from pydantic import BaseModel
@@ -63,6 +63,8 @@ class Workshop:
     validation_fraction: float
     """As `FileSettings` has it."""
     report: Report
+    device: Literal["cpu", "cuda"] = "cpu"
+    """Where encoders are fitted."""
 
     def make(self, contender: Contender, exam: Exam, seed: int, part: Part = "test", live: bool = False) -> Ready:
         """A model that has learned the training part of an exam; one that is asked live, all before the part.
@@ -80,7 +82,7 @@ class Workshop:
         if isinstance(config := contender.config, BlendConfig):
             return self._blend(contender, config, exam, seed, part, live)
         if isinstance(config, TrainerSettings):
-            settings = config.model_copy(update={"seed": seed})
+            settings = config.model_copy(update={"seed": seed, "device": self.device})
             fit = fit_encoder(exam, settings, self.folder, self.report, f"{exam.name}: training {contender.name}")
             retriever = EncoderRetriever(fit.encoder, FlatIndex.build(fit.encoder.item_vectors))
             return Ready(retriever, fit.cost, fit.encoder)
