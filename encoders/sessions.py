@@ -4,6 +4,9 @@ Without a session gap in the window rule, a session is all that a user does. Wit
 new session, as it empties the window; a session is then known by its user and by when the oldest entry of its window
 happened. So its code follows from the window alone, and nobody has to remember it. A window that is full restarts from
 its newest half, and what comes then counts as another session of the same user.
+
+Evaluation on data sets (`trainer.evaluation.live`) means the same where their rule has no gap: a session is a user, and
+in data sets of sessions each of these is a user of its own.
 """
 
 from __future__ import annotations

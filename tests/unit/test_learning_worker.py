@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from encoders.bundle import RETRIEVERS
-from streams.batches import Handled
+from streams.batches import Handled, RecordBatch
 from streams.pipeline import Serving
 from streams.serving import RetrieverModel
 from streams.store import MemoryStore
@@ -59,6 +59,13 @@ async def test_a_session_goes_on_from_batch_to_batch() -> None:
     for offset, interaction in enumerate(FOUR):
         await bench.worker.handle(batch(records([interaction], offset)))
     assert times_learned(served) == 2
+
+
+async def test_a_fetch_of_gaps_alone_teaches_nothing() -> None:
+    served = retriever_model(learned=[(1, 7), (1, 8)])
+    bench = await serving(served)
+    assert await bench.worker.handle(RecordBatch(0, 0, 40, [])) is Handled.DONE
+    assert await list_after(bench, "7") == ["8"]
 
 
 async def test_what_the_model_was_trained_on_is_answered_and_not_learned_again() -> None:
