@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
     from trainer.quality.cells import Cell
 
+LIBRARIES = ("torch", "numpy", "numba")
+"""Whose versions stand in a cell."""
 WORKING = Path(".quality")
 """Where fits are kept by default; git ignores it."""
 
@@ -140,15 +142,15 @@ def run_in_process(cell: Cell, output: Path, working: Path) -> None:
     _print_line_by_line()
     from rich.console import Console
 
-    from streams.cli.bench.environment import environment
     from streams.cli.training import ConsoleReport
     from trainer.errors import TrainerError
+    from trainer.machine import machine
     from trainer.quality.cells import run_cell, write_cell
 
     try:
         with ConsoleReport(Console()) as report:
             figures = run_cell(cell, working, report)
-        path = write_cell(output, cell, {**figures, "environment": environment({})})
+        path = write_cell(output, cell, {**figures, "environment": machine(LIBRARIES)})
     except (TrainerError, OSError) as error:
         print(f"streamrec: {cell.name}: {error}", file=sys.stderr)
         sys.exit(1)

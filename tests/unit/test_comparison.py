@@ -198,7 +198,7 @@ def result(ratio: float | None) -> dict[str, object]:
         "cpu": "a cpu",
         "cores": 2,
         "python": "3.11",
-        "torch": "2.13",
+        "version_torch": "2.13",
         "commit": "abc",
         "date": "2026-01-01T00",
     }

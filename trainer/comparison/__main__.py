@@ -13,15 +13,17 @@ from typing import Any
 from trainer.comparison.contestant import our_command, their_command
 from trainer.comparison.duel import Effort, duel
 from trainer.comparison.judge import least
-from trainer.comparison.machine import machine
 from trainer.comparison.peer_venv import peer_python
 from trainer.comparison.stage import first_users
 from trainer.comparison.task import Sizes
 from trainer.errors import ComparisonError, DatasetError, TrainerError
 from trainer.evaluation import EvaluationSet, read_set, set_folder
+from trainer.machine import machine
 from trainer.movielens import fetch_movielens_100k
 
 MODELS = ("gru", "sasrec")
+LIBRARIES = ("torch", "numpy", "numba")
+"""Of ours, whose versions matter; those of theirs stand beside their turns."""
 MAX_EPOCHS = {"gru": 8, "sasrec": 16}
 """Passes of our schedule, chosen on the validation part."""
 PEER_RATES = (0.001, 0.005)
@@ -106,7 +108,7 @@ def compare_all(data: EvaluationSet, given: argparse.Namespace, theirs: Sequence
         models[model] = {**least_ratios(duels), "duels": duels}
         for name, value in least_ratios(duels).items():
             _say(f"{model}: {name} {'not reached' if value is None else f'{value:.1f}'}")
-    return {"data": data.name, "quick": given.quick, "environment": machine(), "models": models}
+    return {"data": data.name, "quick": given.quick, "environment": machine(LIBRARIES), "models": models}
 
 
 def insist_on_writable(output: Path | None) -> None:

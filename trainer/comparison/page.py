@@ -76,7 +76,7 @@ def section(result: dict[str, Any], where: str) -> str:
     peer = ", ".join(f"{name} {value}" for name, value in versions.items())
     source = (
         f"*[{Path(where).name}]({where}): `{result['data']}`, {environment['cpu']}, {environment['cores']} cores, one "
-        f"thread each, Python {environment['python']}, torch {environment['torch']}; theirs: {peer}; commit "
+        f"thread each, Python {environment['python']}, torch {environment['version_torch']}; theirs: {peer}; commit "
         f"{environment['commit']}, {str(environment['date'])[:10]}.*\n"
     )
     return "\n".join([table(GOALS, goals), table(SPEEDS, speeds), table(LEVELS, levels), source])

@@ -1,21 +1,25 @@
-"""Where figures come from: commit, machine, versions."""
+"""Where figures come from: commit, machine, versions of libraries."""
 
 from __future__ import annotations
 
 import os
 import platform
 import subprocess
+from collections.abc import Sequence
 from datetime import UTC, datetime
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-LIBRARIES = ("torch", "numpy", "numba")
 _CPU_INFO = Path("/proc/cpuinfo")
 _HERE = Path(__file__).parent
 
 
-def machine() -> dict[str, str | int]:
-    """All of it, with flat keys."""
+def machine(libraries: Sequence[str]) -> dict[str, str | int]:
+    """All of it, with flat keys.
+
+    Args:
+        libraries: Those that matter, by the names that pip knows.
+    """
     return {
         "date": f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}",
         "commit": commit(),
@@ -23,13 +27,13 @@ def machine() -> dict[str, str | int]:
         "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1,
         "system": platform.platform(terse=True),
         "python": platform.python_version(),
-        **{name: version(name) for name in LIBRARIES},
+        **{f"version_{name.replace('-', '_')}": _version(name) for name in libraries},
     }
 
 
 def commit(folder: Path = _HERE) -> str:
     """The commit of the sources that run, with a + where they differ from it; `unknown` outside a repository."""
-    # Figures and what is drawn from them are written by the comparison itself.
+    # Figures and what is drawn from them are written by what measures.
     wanted = ["rev-parse", "--short=12", "HEAD"], ["status", "--porcelain", "-uno", "--", ":/", ":!/docs"]
     try:
         head, changed = (
@@ -47,3 +51,10 @@ def _cpu() -> str:
             if line.startswith("model name"):
                 return line.partition(":")[2].strip()
     return platform.processor() or platform.machine()
+
+
+def _version(name: str) -> str:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return "not installed"
