@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import signal
 import sys
 import time
 from importlib.util import find_spec
 from io import TextIOWrapper
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from types import FrameType
+from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
@@ -56,6 +58,8 @@ def quality(
     `streamrec quality sasrec-ml-1m sasrec gru` runs the cells of these two models on that data set.
     """
     os.environ.setdefault("OMP_NUM_THREADS", "1")  # inherited by each cell, which reads it when torch is imported
+    for ending in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(ending, _interrupt)  # or the cell's process would go on
     _print_line_by_line()
     from rich.console import Console
 
@@ -119,15 +123,19 @@ def _run(todo: Sequence[Cell], output: Path, working: Path, console: Console) ->
     took_s: dict[Cell, float] = {}
     failed = []
     for n, cell in enumerate(todo, start=1):
-        left = left_s(todo[n - 1 :], took_s)
-        console.rule(f"{n} of {len(todo)}: {cell.name}{'' if left is None else f', about {left / 60:.0f} min left'}")
-        since_s = time.monotonic()
         process = spawn.Process(target=run_in_process, args=(cell, output, working))
-        process.start()
         try:
+            left = left_s(todo[n - 1 :], took_s)
+            console.rule(
+                f"{n} of {len(todo)}: {cell.name}{'' if left is None else f', about {left / 60:.0f} min left'}"
+            )
+            since_s = time.monotonic()
+            process.start()
             process.join()
         except KeyboardInterrupt:
-            process.join()
+            if process.pid:
+                process.terminate()
+                process.join()
             console.print("\nstopped; the next run goes on from here")
             raise typer.Exit(130) from None
         if process.exitcode:
@@ -157,3 +165,7 @@ def run_in_process(cell: Cell, output: Path, working: Path) -> None:
     except KeyboardInterrupt:
         sys.exit(130)
     print(path)
+
+
+def _interrupt(signum: int, frame: FrameType | None) -> NoReturn:
+    raise KeyboardInterrupt

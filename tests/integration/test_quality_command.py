@@ -15,17 +15,24 @@ from tests.servers import REPOSITORY
 pytestmark = pytest.mark.timeout(300)
 
 
-def quality(data: Path, output: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+def start(data: Path, output: Path, *arguments: str) -> subprocess.Popen[str]:
     page, fits = output / "models.md", output / "fits"
     options = ["--output", str(output), "--page", str(page), "--fits", str(fits)]
-    return subprocess.run(
+    return subprocess.Popen(
         [sys.executable, "-m", "streams.cli", "quality", *arguments, *options],
-        capture_output=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
         text=True,
-        check=False,
         cwd=REPOSITORY,
         env={**os.environ, "STREAMREC_DATA": str(data), "OMP_NUM_THREADS": "1", "COLUMNS": "120"},
+        start_new_session=True,
     )
+
+
+def quality(data: Path, output: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    process = start(data, output, *arguments)
+    out, err = process.communicate()
+    return subprocess.CompletedProcess(process.args, process.returncode, out, err)
 
 
 @pytest.fixture
@@ -69,3 +76,15 @@ def test_a_word_that_names_nothing_is_refused_in_one_line(data: Path, tmp_path: 
     assert done.returncode == 1
     assert done.stderr.startswith("streamrec: there is no data set or model 'films'; there are")
     assert len(done.stderr.splitlines()) == 1
+
+
+def test_a_run_that_is_ended_takes_the_cell_that_it_was_at_with_it(data: Path, tmp_path: Path) -> None:
+    process = start(data, tmp_path, "serenade-sample", "popularity")
+    assert process.stdout is not None
+    while "1 of 1: serenade-sample--popularity--0" not in process.stdout.readline():
+        assert process.poll() is None
+    process.terminate()
+    assert "the next run goes on from here" in process.communicate()[0]
+    assert process.returncode == 130
+    with pytest.raises(ProcessLookupError):  # nobody of its session is left
+        os.killpg(process.pid, 0)
