@@ -6,6 +6,7 @@ import multiprocessing
 import os
 import signal
 import sys
+import threading
 import time
 from importlib.util import find_spec
 from io import TextIOWrapper
@@ -147,6 +148,7 @@ def _run(todo: Sequence[Cell], output: Path, working: Path, console: Console) ->
 
 def run_in_process(cell: Cell, output: Path, working: Path) -> None:
     """Run a cell and write its file; what goes wrong is said in one line, and ends the process with 1."""
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     _print_line_by_line()
     from rich.console import Console
 
@@ -165,6 +167,13 @@ def run_in_process(cell: Cell, output: Path, working: Path) -> None:
     except KeyboardInterrupt:
         sys.exit(130)
     print(path)
+
+
+def _end_with_parent() -> None:
+    """Whatever ended the process that waits for this one, nobody waits any more."""
+    if parent := multiprocessing.parent_process():
+        parent.join()
+        os._exit(1)
 
 
 def _interrupt(signum: int, frame: FrameType | None) -> NoReturn:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from tests.processes import until
 from tests.servers import REPOSITORY
 
 pytestmark = pytest.mark.timeout(300)
@@ -78,13 +80,23 @@ def test_a_word_that_names_nothing_is_refused_in_one_line(data: Path, tmp_path: 
     assert len(done.stderr.splitlines()) == 1
 
 
-def test_a_run_that_is_ended_takes_the_cell_that_it_was_at_with_it(data: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("ending", [signal.SIGTERM, signal.SIGKILL])
+def test_a_run_that_is_ended_takes_the_cell_that_it_was_at_with_it(
+    ending: signal.Signals, data: Path, tmp_path: Path
+) -> None:
     process = start(data, tmp_path, "serenade-sample", "popularity")
     assert process.stdout is not None
     while "1 of 1: serenade-sample--popularity--0" not in process.stdout.readline():
         assert process.poll() is None
-    process.terminate()
-    assert "the next run goes on from here" in process.communicate()[0]
-    assert process.returncode == 130
-    with pytest.raises(ProcessLookupError):  # nobody of its session is left
-        os.killpg(process.pid, 0)
+    process.send_signal(ending)
+    process.communicate()
+    assert process.returncode in (130, -signal.SIGKILL)
+    until(lambda: not is_anybody_left(process.pid), "all processes of the run have ended")
+
+
+def is_anybody_left(session: int) -> bool:
+    try:
+        os.killpg(session, 0)
+    except ProcessLookupError:
+        return False
+    return True

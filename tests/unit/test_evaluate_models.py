@@ -12,7 +12,7 @@ from rich.console import Console
 from typer.testing import CliRunner
 
 from streams.cli.app import app
-from streams.cli.comparison import Comparison, Part, Windows, compare_models
+from streams.cli.comparison import Comparison, Device, Part, Windows, compare_models
 from trainer.errors import ContenderError, DatasetError, TrainerError
 
 HEADER = "user_id,item_id,timestamp,event_type,value\n"
@@ -35,6 +35,7 @@ def asked(tmp_path: Path) -> Comparison:
         windows=None,
         live=False,
         seeds=(0,),
+        device=Device.CPU,
         fits=tmp_path / "fits",
         output=None,
         json_file=None,
