@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import multiprocessing
 import os
-import signal
 import sys
 import threading
 import time
 from importlib.util import find_spec
 from io import TextIOWrapper
 from pathlib import Path
-from types import FrameType
-from typing import TYPE_CHECKING, Annotated, NoReturn
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from streams.cli.app import app
+from streams.cli.ending import end_as_by_ctrl_c
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -59,8 +58,7 @@ def quality(
     `streamrec quality sasrec-ml-1m sasrec gru` runs the cells of these two models on that data set.
     """
     os.environ.setdefault("OMP_NUM_THREADS", "1")  # inherited by each cell, which reads it when torch is imported
-    for ending in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(ending, _interrupt)  # or the cell's process would go on
+    end_as_by_ctrl_c()  # or the cell's process would go on
     _print_line_by_line()
     from rich.console import Console
 
@@ -174,7 +172,3 @@ def _end_with_parent() -> None:
     if parent := multiprocessing.parent_process():
         parent.join()
         os._exit(1)
-
-
-def _interrupt(signum: int, frame: FrameType | None) -> NoReturn:
-    raise KeyboardInterrupt

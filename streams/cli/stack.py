@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import signal
 import time
 from pathlib import Path
-from types import FrameType
-from typing import Annotated, NoReturn
+from typing import Annotated
 
 import typer
 
 from streams.cli.app import app
+from streams.cli.ending import end_as_by_ctrl_c
 from streams.errors import DependencyError
 
 POLL_S = 0.5
@@ -39,7 +38,7 @@ def stack_command(
     """
     from streams.stack import EmbeddedStack
 
-    signal.signal(signal.SIGTERM, _interrupt)
+    end_as_by_ctrl_c()
     with EmbeddedStack(logs=logs, redis_dir=redis_dir) as stack:
         settings = stack.settings_file()
         print(f"Kafka  {stack.brokers}\nRedis  {stack.redis_url}")
@@ -58,7 +57,3 @@ def stack_command(
                 time.sleep(POLL_S)
         except KeyboardInterrupt:
             print("stopped")
-
-
-def _interrupt(signum: int, frame: FrameType | None) -> NoReturn:
-    raise KeyboardInterrupt

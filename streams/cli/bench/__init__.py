@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import signal
 from collections.abc import Callable
 from pathlib import Path
-from types import FrameType
-from typing import TYPE_CHECKING, Annotated, NoReturn
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from streams.cli.app import app
+from streams.cli.ending import end_as_by_ctrl_c
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -79,8 +78,7 @@ def bench(
         raise BenchError("benchmarks need a few more packages: pip install 'streamrec[bench]'") from None
     from streams.cli.bench.stage import Stage
 
-    for ending in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(ending, _interrupt)
+    end_as_by_ctrl_c()
     _insist_on_addresses(brokers, redis)
     _insist_on_room(json_file, output)
     console = Console()
@@ -181,7 +179,3 @@ def _complain(console: Console, results: dict[str, Figures]) -> bool:
         told = ", ".join(f"{key} {count:,}" for key, count in found.items())
         console.print(f"NOT WELL: {name} lost events: {told}", style="bold red", highlight=False)
     return not lost
-
-
-def _interrupt(signum: int, frame: FrameType | None) -> NoReturn:
-    raise KeyboardInterrupt

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import signal
 from pathlib import Path
-from types import FrameType
-from typing import TYPE_CHECKING, Annotated, NoReturn
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from streams.cli.app import app
+from streams.cli.ending import end_as_by_ctrl_c
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -72,8 +71,7 @@ def demo(
     from trainer.datasets import read_dataset
     from trainer.movielens import fetch_movielens_100k
 
-    for ending in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(ending, _interrupt)
+    end_as_by_ctrl_c()
     console = Console()
     dataset = read_dataset(
         data or fetch_movielens_100k(lambda text: console.print(text, highlight=False, soft_wrap=True))
@@ -142,7 +140,3 @@ def _keep(stage: Stage, user_id: str) -> None:
             time.sleep(1.0)
     except KeyboardInterrupt:
         stage.console.print("stopped")
-
-
-def _interrupt(signum: int, frame: FrameType | None) -> NoReturn:
-    raise KeyboardInterrupt
