@@ -86,8 +86,8 @@ def train(
     docs/operations.md. Then old bundles are removed but for the newest trainer.keep_bundles.
 
     gru, lru and sasrec are fitted. A run that was killed is taken up by the next one with the same settings, within a
-    day. popularity, markov and session-knn learn each event once, which takes seconds, and go on with that as they
-    serve; what a worker has learned, the next model begins with.
+    day; its state is kept every trainer.checkpoint_minutes. popularity, markov and session-knn learn each event once,
+    which takes seconds, and go on with that as they serve; what a worker has learned, the next model begins with.
 
     With --every, a run that fails is reported and the next one comes all the same. Ctrl-C ends it.
     """
