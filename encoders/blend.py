@@ -40,7 +40,7 @@ class Blend:
             long as neither is more than this.
 
     Raises:
-        ValueError: If there are no members, or not one weight for each, or weights are negative or all 0.
+        ValueError: If there are no members, or not one weight for each, or weights are negative, not finite or all 0.
     """
 
     def __init__(
@@ -52,14 +52,22 @@ class Blend:
     ) -> None:
         self.members = tuple(members)
         self.weights = np.ones(len(self.members)) if weights is None else np.asarray(weights, dtype=np.float64)
-        if self.weights.shape != (len(self.members),) or not (self.weights >= 0).all() or not self.weights.any():
+        well = np.isfinite(self.weights) & (self.weights >= 0)
+        if self.weights.shape != (len(self.members),) or not well.all() or not self.weights.any():
             raise ValueError(f"{len(self.members)} members cannot have the weights {self.weights.tolist()}")
-        self._fusion: Fusion = fusion
-        self._depth = depth
+        self.fusion: Fusion = fusion
+        self.depth = depth
 
     def retrieve(self, windows: IntArray, k: int) -> tuple[IntArray, FloatArray]:
         """The best ``k`` of the members' items for each window, best first; see `Retriever.retrieve`."""
-        return fuse(ask_all(self.members, windows, max(k, self._depth)), self.weights, k, self._fusion)
+        return self.fused(ask_all(self.members, windows, max(k, self.depth)), k)
+
+    def fused(self, lists: Lists, k: int) -> tuple[IntArray, FloatArray]:
+        """The best ``k`` of what the members answered, for whoever strikes items out of their lists first.
+
+        Struck out afterwards, they would still have decided what other items of a list are worth.
+        """
+        return fuse(lists, self.weights, k, self.fusion)
 
 
 class LiveBlend(Blend):

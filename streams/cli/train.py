@@ -87,7 +87,7 @@ def train(
 
     gru, lru and sasrec are fitted. A run that was killed is taken up by the next one with the same settings, within a
     day; its state is kept every trainer.checkpoint_minutes. popularity, markov and session-knn learn each event once,
-    which takes seconds, and go on with that as they serve; what a worker has learned, the next model begins with.
+    which takes seconds, and go on with that as they serve; the next model has all of that from the log.
 
     With --every, a run that fails is reported and the next one comes all the same. Ctrl-C ends it.
     """

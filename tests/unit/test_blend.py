@@ -86,7 +86,7 @@ def test_a_blend_learns_if_any_member_does() -> None:
     assert not isinstance(blend([trained]), LiveRetriever)
 
 
-@pytest.mark.parametrize("weights", [[1.0], [1.0, -1.0], [0.0, 0.0], [1.0, np.nan], [[1.0, 1.0]]])
+@pytest.mark.parametrize("weights", [[1.0], [1.0, -1.0], [0.0, 0.0], [1.0, np.nan], [1.0, np.inf], [[1.0, 1.0]]])
 def test_weights_that_make_no_sense_are_refused(weights: list[float]) -> None:
     one = PopularityRetriever(np.array([0, 1], dtype=np.float32))
     with pytest.raises(ValueError, match="2 members cannot have the weights"):

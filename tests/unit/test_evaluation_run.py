@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from encoders.blend import Blend
 from encoders.popularity import PopularityRetriever
 from encoders.protocols import FloatArray, IntArray
 from tests.logs import make_log
@@ -37,6 +38,21 @@ class Counting:
     def retrieve(self, windows: IntArray, k: int) -> tuple[IntArray, FloatArray]:
         self.asked.append(k)
         return PopularityRetriever(FALLING).retrieve(windows, k)
+
+
+class Scored:
+    """The same scored items for every window."""
+
+    def __init__(self, scores: dict[int, float]) -> None:
+        self._scores = np.zeros(N_ITEMS + 1, dtype=np.float32)
+        self._items = np.array(sorted(scores, key=lambda item: -scores[item]))
+        self._scores[list(scores)] = list(scores.values())
+
+    def retrieve(self, windows: IntArray, k: int) -> tuple[IntArray, FloatArray]:
+        items, scores = np.zeros((len(windows), k), dtype=np.int64), np.full((len(windows), k), -np.inf, np.float32)
+        best = self._items[:k]
+        items[:, : len(best)], scores[:, : len(best)] = best, self._scores[best]
+        return items, scores
 
 
 def ask(log: Interactions, excluded: Excluded = "seen", candidates: list[int] | None = None) -> Queries:
@@ -107,8 +123,8 @@ def test_item_vectors_of_another_catalogue_are_refused() -> None:
 
 def test_a_retriever_is_asked_for_more_until_the_list_is_full() -> None:
     model = Counting()
-    lists = allowed_lists(ask(LOG, "none", candidates=[4, 5]), np.array([0]), model, N_ITEMS, k=2)
-    assert lists.tolist() == [[4, 5]]
+    lists, scores = allowed_lists(ask(LOG, "none", candidates=[4, 5]), np.array([0]), model, N_ITEMS, k=2)
+    assert (lists.tolist(), scores.tolist()) == ([[4, 5]], [[2, 1]])
     assert model.asked == [2, 4, 5]
 
 
@@ -140,3 +156,20 @@ def test_some_of_the_queries_cost_their_share() -> None:
     answers = some.answers["m"]
     assert (some.users.tolist(), answers.ranks.tolist(), answers.lists.tolist()) == ([3, 6], [0, 3], [[0, 1], [6, 7]])
     assert (answers.seconds, answers.learning_seconds) == (1.0, 0.5)
+
+
+def test_what_may_not_be_listed_is_struck_out_of_a_blend_s_members_before_they_are_fused() -> None:
+    """Item 1 was seen. Left in, its 100 would make 2 and 3 of the first member worth next to nothing."""
+    first, second = Scored({1: 100, 2: 2, 3: 1, 4: 0}), Scored({3: 4, 5: 3, 4: 2})
+    both = Blend([first, second], weights=[0.6, 0.4], fusion="score")
+    lists, scores = allowed_lists(ask(LOG, "seen"), np.array([0]), both, N_ITEMS, k=3)
+    # Of the first, what is left is worth 1, .5 and 0 times .6; of the second 1, .5 and 0 times .4.
+    assert lists.tolist() == [[3, 2, 5]]
+    np.testing.assert_allclose(scores, [[0.7, 0.6, 0.2]], rtol=1e-6)
+
+
+def test_a_blend_s_lists_do_not_depend_on_who_is_asked_beside() -> None:
+    both = Blend([Scored({1: 100, 2: 2, 3: 1, 4: 0}), Scored({3: 4, 5: 3, 4: 2})], fusion="score", depth=3)
+    alone, _ = allowed_lists(ask(LOG, "seen"), np.array([0]), both, N_ITEMS, k=2)
+    beside, _ = allowed_lists(ask(LOG, "seen"), np.array([0, 1]), both, N_ITEMS, k=2)
+    assert alone[0].tolist() == beside[0].tolist()

@@ -98,6 +98,8 @@ def test_models_without_a_table_are_as_they_are() -> None:
         ('[blend]\nmembers = ["gru", "blend"]', r"\[blend\], members: a member of a blend is no blend"),
         ('[blend]\nmembers = ["gru", "lru"]\nweights = [1]', r"\[blend\]: .*2 members and 1 weights"),
         ('[blend]\nmembers = ["gru", "lru"]\nweights = [0, 0]', r"\[blend\]: .*not all 0"),
+        ('[blend]\nmembers = ["gru", "lru"]\nweights = [nan, inf]', r"\[blend\]: .*weights are finite"),
+        ('[blend]\nmembers = ["gru", "lru"]\nweights = [1, inf]', r"\[blend\]: .*weights are finite"),
     ],
 )
 def test_what_is_wrong_is_said_with_file_table_and_key(tmp_path: Path, text: str, message: str) -> None:

@@ -16,7 +16,7 @@ from trainer.errors import DatasetError
 from trainer.evaluation.metrics import KS
 from trainer.evaluation.protocols import Exam, Part
 from trainer.evaluation.queries import Queries
-from trainer.evaluation.run import Answers, Evaluation, Timed, allowed_lists, progress_bar, rank_listed, ranks_in
+from trainer.evaluation.run import Answers, Evaluation, Watch, allowed_lists, progress_bar, rank_listed, ranks_in, timed
 from trainer.report import Report
 
 EVENTS_AT_ONCE = 65_536
@@ -67,7 +67,8 @@ class _Replay:
     def __init__(self, exam: Exam, queries: Queries, model: Retriever | LiveRetriever) -> None:
         self._known = queries.item_counts > 0
         self._queries = replace(queries, candidates=self._known if exam.known_items_only else None)
-        self._retriever = Timed(model)
+        self._watch = Watch()
+        self._retriever = timed(model, self._watch)
         self._learner = model if isinstance(model, LiveRetriever) else None
         self._users, self._items = exam.events.user_codes, exam.numbers
         self._times_s = exam.events.times_ms / 1000
@@ -99,9 +100,9 @@ class _Replay:
         until = np.append(places[1:], len(events))
         self.learn_all(events[: places[0] if len(places) else len(events)])
         for query in range(len(queries)):
-            lists[query] = allowed_lists(queries, np.array([query]), self._retriever, n_items, k)[0]
+            lists[query], _ = allowed_lists(queries, np.array([query]), self._retriever, n_items, k)
             self.learn_all(events[places[query] : until[query]])
             if query % SHOW_EVERY == 0:
                 show(query)
         show(len(queries))
-        return Answers(ranks_in(lists, queries.target_items), lists, self._retriever.seconds, self.learning_seconds)
+        return Answers(ranks_in(lists, queries.target_items), lists, self._watch.seconds, self.learning_seconds)

@@ -13,6 +13,8 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from encoders.blend import Blend
+from encoders.fusion import Lists
 from encoders.protocols import FloatArray, IntArray, Retriever, SequenceEncoder
 from trainer.evaluation.metrics import KS, NOT_FOUND
 from trainer.evaluation.queries import Queries
@@ -46,23 +48,34 @@ class Answers:
     lists: IntArray
     """Item numbers, best first; 0 where there was none left. Shape: ``(Q, k)``."""
     seconds: float
-    """Time that the model took; of `FullScores` with the ranking of all items."""
+    """Time that the model took; of `FullScores` with the ranking of all items, of a blend that of its members."""
     learning_seconds: float = 0.0
     """Time that learning between the answers took."""
 
 
-class Timed:
-    """A retriever with a stopwatch."""
+@dataclass
+class Watch:
+    """A stopwatch."""
 
-    def __init__(self, retriever: Retriever) -> None:
-        self._retriever = retriever
-        self.seconds = 0.0
+    seconds: float = 0.0
+
+
+def timed(retriever: Retriever, watch: Watch) -> Retriever:
+    """The same retriever with a stopwatch; a blend stays one, of members with that stopwatch."""
+    if isinstance(retriever, Blend):
+        members = [timed(member, watch) for member in retriever.members]
+        return Blend(members, retriever.weights, retriever.fusion, retriever.depth)
+    return _Timed(retriever, watch)
+
+
+class _Timed:
+    def __init__(self, retriever: Retriever, watch: Watch) -> None:
+        self._retriever, self._watch = retriever, watch
 
     def retrieve(self, windows: IntArray, k: int) -> tuple[IntArray, FloatArray]:
-        """The best ``k`` items for each window; see `Retriever.retrieve`."""
         since_s = time.perf_counter()
         answer = self._retriever.retrieve(windows, k)
-        self.seconds += time.perf_counter() - since_s
+        self._watch.seconds += time.perf_counter() - since_s
         return answer
 
 
@@ -132,40 +145,54 @@ def rank_listed(
     lists = np.zeros((len(queries), k), dtype=np.int64)
     # Who has seen much needs a longer answer to fill a list from: together with their like.
     order = np.argsort(queries.n_before, kind="stable")
-    timed = Timed(retriever)
+    watch = Watch()
+    retriever = timed(retriever, watch)
     for start in range(0, len(order), QUERIES_AT_ONCE):
         some = order[start : start + QUERIES_AT_ONCE]
-        lists[some] = allowed_lists(queries, some, timed, n_items, k)
+        lists[some], _ = allowed_lists(queries, some, retriever, n_items, k)
         show(start + len(some))
-    return Answers(ranks_in(lists, queries.target_items), lists, timed.seconds)
+    return Answers(ranks_in(lists, queries.target_items), lists, watch.seconds)
 
 
-def allowed_lists(queries: Queries, some: IntArray, retriever: Retriever, n_items: int, k: int) -> IntArray:
+def allowed_lists(
+    queries: Queries, some: IntArray, retriever: Retriever, n_items: int, k: int
+) -> tuple[IntArray, FloatArray]:
     """The best ``k`` items that may be listed, by asking for more until they fill the list.
+
+    What may not be listed is struck out of the lists of a blend's members, before these are fused.
+
+    Returns:
+        Item numbers, best first, 0 where there was none left, and their scores.
 
     Shape:
         - some: ``(B,)``, which queries
-        - Output: ``(B, k)``
+        - Output: ``(B, k)`` and ``(B, k)``
     """
+    if isinstance(retriever, Blend):
+        depth = max(k, retriever.depth)
+        answers = [allowed_lists(queries, some, member, n_items, depth) for member in retriever.members]
+        return retriever.fused(Lists(*map(np.stack, zip(*answers, strict=True))), k)
     windows = queries.windows(some)
     rows, items = queries.excluded_items(some, windows)
     lists = np.zeros((len(some), k), dtype=np.int64)
+    scores = np.full((len(some), k), -np.inf, dtype=np.float32)
     width = n_items + 1
     excluded = rows * width + items
     wanted = min(n_items, k + int(np.bincount(rows).max(initial=0)))
     unfilled = np.arange(len(some))
     while len(unfilled):
-        answer, _ = retriever.retrieve(windows[unfilled], wanted)
+        answer, answer_scores = retriever.retrieve(windows[unfilled], wanted)
         allowed = (answer > 0) & ~np.isin(unfilled[:, None] * width + answer, excluded)
         if queries.candidates is not None:
             allowed &= queries.candidates[answer]
         place = np.cumsum(allowed, axis=1) - 1
         row, column = np.nonzero(allowed & (place < k))
-        lists[unfilled[row], place[row, column]] = answer[row, column]
+        at = unfilled[row], place[row, column]
+        lists[at], scores[at] = answer[row, column], answer_scores[row, column]
         may_have_more = (place[:, -1] < k - 1) & (answer[:, -1] > 0)
         unfilled = unfilled[may_have_more & (wanted < n_items)]
         wanted = min(n_items, 2 * wanted)
-    return lists
+    return lists, scores
 
 
 def ranks_in(lists: IntArray, targets: IntArray) -> IntArray:

@@ -25,6 +25,7 @@ from __future__ import annotations
 import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from math import inf
 from pathlib import Path
 from typing import Any, Literal, Self, TypeVar
 
@@ -77,8 +78,8 @@ class BlendConfig(BaseModel):
         if self.weights is not None:
             if len(self.weights) != len(self.members):
                 raise ValueError(f"there are {len(self.members)} members and {len(self.weights)} weights")
-            if min(self.weights) < 0 or not any(self.weights):
-                raise ValueError(f"weights are not negative, and not all 0, as {list(self.weights)}")
+            if not all(0 <= weight < inf for weight in self.weights) or not any(self.weights):
+                raise ValueError(f"weights are finite, not negative, and not all 0; these are {list(self.weights)}")
         return self
 
 

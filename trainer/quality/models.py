@@ -13,11 +13,11 @@ from typing import Any, Literal
 import numpy as np
 from pydantic import BaseModel
 
-from encoders.blend import ask_all, blend, learned_weights
+from encoders.blend import blend, learned_weights
 from encoders.bundle import RETRIEVERS
 from encoders.fusion import Lists
 from encoders.neural import ModuleEncoder
-from encoders.protocols import IntArray, LiveRetriever, Retriever
+from encoders.protocols import FloatArray, IntArray, LiveRetriever, Retriever
 from encoders.retrieval import EncoderRetriever
 from index.flat import FlatIndex
 from trainer.errors import DatasetError
@@ -25,7 +25,7 @@ from trainer.evaluation.live import EVENTS_AT_ONCE
 from trainer.evaluation.metrics import KS
 from trainer.evaluation.protocols import Exam, Part, held_out
 from trainer.evaluation.queries import Queries
-from trainer.evaluation.run import QUERIES_AT_ONCE, FullScores
+from trainer.evaluation.run import QUERIES_AT_ONCE, FullScores, allowed_lists
 from trainer.quality.contenders import BlendConfig, Contender
 from trainer.quality.cost import Cost, Stopwatch
 from trainer.quality.fits import fit_encoder
@@ -147,21 +147,16 @@ def _allowed(queries: Queries, members: Sequence[Retriever], depth: int) -> tupl
     if not len(queries):
         raise DatasetError("the validation part asks nothing, so weights cannot be learned; give the blend `weights`")
     some = np.unique(np.linspace(0, len(queries) - 1, min(len(queries), MOST_WEIGHED)).astype(np.int64))
+    answers = [_lists_of(queries, some, member, depth) for member in members]
+    return Lists(*map(np.stack, zip(*answers, strict=True))), queries.target_items[some]
+
+
+def _lists_of(queries: Queries, some: IntArray, member: Retriever, depth: int) -> tuple[IntArray, FloatArray]:
+    """Its best items that may be listed, and their scores. Shape: ``(Q,)`` to ``(Q, D)`` each."""
     starts = range(0, len(some), QUERIES_AT_ONCE)
-    found = [_ask(queries, some[start : start + QUERIES_AT_ONCE], members, depth) for start in starts]
-    items_MQD, scores_MQD = (np.concatenate(parts, axis=1) for parts in zip(*found, strict=True))
-    return Lists(items_MQD, scores_MQD), queries.target_items[some]
-
-
-def _ask(queries: Queries, some: IntArray, members: Sequence[Retriever], depth: int) -> Lists:
-    """The best of each member's items that may be listed. Shape: ``(Q,)`` to ``(M, Q, D)``."""
-    windows, width = queries.windows(some), queries.n_items + 1
-    rows, items = queries.excluded_items(some, windows)
-    answer = ask_all(members, windows, min(queries.n_items, depth + int(np.bincount(rows).max(initial=0))))
-    pairs = np.arange(len(some))[:, None] * width + answer.items_MBD
-    allowed = (answer.items_MBD > 0) & ~np.isin(pairs, rows * width + items)
-    if queries.candidates is not None:
-        allowed &= queries.candidates[answer.items_MBD]
-    front = np.argsort(~allowed, axis=2, kind="stable")[:, :, :depth]
-    listed, scores = np.where(allowed, answer.items_MBD, 0), answer.scores_MBD
-    return Lists(np.take_along_axis(listed, front, axis=2), np.take_along_axis(scores, front, axis=2))
+    parts = [
+        allowed_lists(queries, some[start : start + QUERIES_AT_ONCE], member, queries.n_items, depth)
+        for start in starts
+    ]
+    items, scores = zip(*parts, strict=True)
+    return np.concatenate(items), np.concatenate(scores)
