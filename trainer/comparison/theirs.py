@@ -105,7 +105,8 @@ def main() -> None:
     model = get_model(config["model"])(config, training.dataset).to(config["device"])
     trainer = get_trainer(config["MODEL_TYPE"], config["model"])(config, model)
     n_targets = len(training.dataset)
-    turns.begin(n_targets=n_targets, settings=settings, versions={name: version(name) for name in LIBRARIES})
+    told = {name: value for name, value in settings.items() if name not in ("data_path", "checkpoint_dir")}
+    turns.begin(n_targets=n_targets, settings=told, versions={name: version(name) for name in LIBRARIES})
     for epoch in count():
         batches = iter(training)
         for left in range(n_targets, 0, -STEPS_IN_A_TURN * sizes.batch_targets):
