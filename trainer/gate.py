@@ -140,6 +140,30 @@ def below_popularity(figures: Mapping[str, float], metric: str) -> tuple[str, ..
     )
 
 
+def uncompared(
+    verdict: Verdict, figures: Mapping[str, float], serving_figures: Mapping[str, float], settings: GateSettings
+) -> Verdict:
+    """The verdict, where nothing could be compared, in the light of what each model's own run has measured.
+
+    A model below popularity does not take the place of one that was not. Otherwise the verdict stays.
+
+    Args:
+        verdict: On the new model.
+        figures: Of the new model, with those of popularity beside them.
+        serving_figures: The same, of the run that made the serving model.
+        settings: Whether the gate is on, and which metric counts.
+    """
+    if verdict.comparison or verdict.serving is None or verdict.outcome == "rejected" or not settings.enabled:
+        return verdict
+    measured = settings.metric in serving_figures
+    if not measured or below_popularity(serving_figures, settings.metric):
+        return verdict
+    if not below_popularity(figures, settings.metric):
+        return verdict
+    reason = f"{verdict.reason}; and it is below popularity, which {verdict.serving} was not when it was made"
+    return verdict.model_copy(update={"outcome": "rejected", "reason": reason})
+
+
 def final(verdict: Verdict, warnings: tuple[str, ...], force: bool) -> Verdict:
     """The verdict with warnings; where the model is announced whatever the gate says, it is not a rejection."""
     outcome: Outcome = "forced" if force and verdict.outcome == "rejected" else verdict.outcome

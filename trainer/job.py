@@ -15,7 +15,7 @@ from trainer.checkpoint import Checkpoint
 from trainer.dataset import has_rows
 from trainer.errors import NothingToTrainError
 from trainer.fit import insist_on_device
-from trainer.gate import Verdict, below_popularity, final
+from trainer.gate import Verdict, below_popularity, final, uncompared
 from trainer.log import Log, bring_up_to_date, log_as_of, read_log
 from trainer.making import Clock, Ground, make_encoder, make_retriever
 from trainer.plan import TrainingPlan
@@ -97,7 +97,8 @@ def _train(plan: TrainingPlan, log: Log, run: Checkpoint, clock: Clock, report: 
     clock.lap("replay")
     make = make_retriever if plan.settings.model in RETRIEVERS else make_encoder
     made = make(Ground(plan, log, split, trial), run, clock, report)
-    verdict = final(made.verdict, below_popularity(made.figures, plan.gate.metric), plan.force)
+    verdict = uncompared(made.verdict, made.figures, trial.serving.metrics if trial.serving else {}, plan.gate)
+    verdict = final(verdict, below_popularity(made.figures, plan.gate.metric), plan.force)
     told = ModelReport(
         verdict=verdict,
         metrics=made.figures,

@@ -14,7 +14,7 @@ from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from encoders.bundle import REPORT_FILE, Manifest, bundle_path, read_manifest
+from encoders.bundle import REPORT_FILE, Manifest, bundle_path, insist_on_files, read_manifest
 from encoders.errors import BundleError
 from encoders.records import BundleReference, ModelUpdate
 from trainer.errors import RegistryError
@@ -75,7 +75,7 @@ class ModelReport(BaseModel):
 
 @dataclass(frozen=True)
 class Entry:
-    """A bundle in the folder. Only its manifest and its report were read."""
+    """A bundle in the folder. Only its manifest and its report were read, and its files' sizes compared."""
 
     folder: Path
     manifest: Manifest
@@ -116,7 +116,9 @@ class Registry:
         entries, damaged = [], {}
         for folder in folders:
             try:
-                entries.append(Entry(folder, read_manifest(folder), read_report(folder)))
+                manifest = read_manifest(folder)
+                insist_on_files(folder, manifest)
+                entries.append(Entry(folder, manifest, read_report(folder)))
             except BundleError as error:
                 if _VERSION.fullmatch(folder.name) and folder.exists():
                     damaged[folder.name] = str(error)

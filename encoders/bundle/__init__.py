@@ -13,6 +13,7 @@ from encoders.bundle.manifest import (
     RetrieverManifest,
     bundle_path,
     bundle_reference,
+    insist_on_files,
     read_manifest,
     vocabulary_fingerprint,
 )
@@ -44,6 +45,7 @@ __all__ = [
     "RetrieverManifest",
     "bundle_path",
     "bundle_reference",
+    "insist_on_files",
     "insist_on_writable",
     "read_bundle",
     "read_encoder_bundle",

@@ -138,6 +138,22 @@ def read_manifest(folder: Path, manifest_sha256: str | None = None) -> Manifest:
     return manifest
 
 
+def insist_on_files(folder: Path, manifest: Manifest) -> None:
+    """See that a bundle's files are there and as long as its manifest says, without reading them.
+
+    Raises:
+        BundleError: If one is not.
+    """
+    for name, record in manifest.files.items():
+        path = folder / name
+        try:
+            size = path.stat().st_size
+        except OSError as error:
+            raise BundleError(f"{path} cannot be read: {error.strerror}") from error
+        if size != record.bytes:
+            raise BundleError(f"{path} has {size} bytes, the manifest says {record.bytes}")
+
+
 def bundle_reference(folder: Path) -> BundleReference:
     """Version, absolute path and hash of a bundle as it lies there, as a model update announces them.
 

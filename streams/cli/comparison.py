@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
+from streams.cli.room import insist_on_room
+
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
@@ -76,6 +78,10 @@ def compare_models(asked: Comparison, console: Console) -> None:
 
     if asked.output and find_spec("matplotlib") is None:
         raise typer.BadParameter("the report has plots, which need matplotlib: pip install 'streamrec[bench]'")
+    if asked.output:
+        insist_on_room("--output", asked.output, asked.output / "report.md")
+    if asked.json_file:
+        insist_on_room("--json", asked.json_file, asked.json_file)
     folder = data_folder(asked.data, console)
     configuration = _configuration(asked, folder.resolve().name)
     settings = configuration.settings

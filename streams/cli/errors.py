@@ -17,3 +17,10 @@ class UnknownUserError(StreamsError):
 
     Operator: check the id and the catalogue, and with `streamrec config --show` which Redis was asked.
     """
+
+
+class NoRoomError(StreamsError):
+    """What a command is to write cannot be written to where it was told.
+
+    Operator: the message names the option and the place; give another one, or make room.
+    """

@@ -13,6 +13,7 @@ from typer.testing import CliRunner
 
 from streams.cli.app import app
 from streams.cli.comparison import Comparison, Device, Part, Windows, compare_models
+from streams.cli.errors import NoRoomError
 from trainer.errors import ContenderError, DatasetError, TrainerError
 
 HEADER = "user_id,item_id,timestamp,event_type,value\n"
@@ -133,3 +134,13 @@ def test_options_that_do_not_go_together_are_wrong_usage(arguments: list[str], m
     done = CliRunner().invoke(app, ["evaluate", *arguments], env={"COLUMNS": "200"})
     assert done.exit_code == 2
     assert message in done.output
+
+
+@pytest.mark.parametrize("option", ["output", "json_file"])
+def test_a_place_that_cannot_be_written_to_is_named_before_the_work(
+    asked: Comparison, tmp_path: Path, option: str
+) -> None:
+    (tmp_path / "file").write_text("")
+    place = tmp_path / "file" / "below"
+    with pytest.raises(NoRoomError, match=r"--(output|json) .*below: figures cannot be written there"):
+        compare_models(replace(asked, data="/nowhere", **{option: place}), Console(file=StringIO()))

@@ -15,6 +15,7 @@ from trainer.gate import (
     comparison_line,
     decide,
     final,
+    uncompared,
     without_comparison,
 )
 from trainer.settings import GateSettings
@@ -111,6 +112,35 @@ def test_what_cannot_be_compared_follows_the_setting_unless_nothing_serves_or_th
 ) -> None:
     verdict = without_comparison("so it is", serving, settings)
     assert verdict == Verdict(outcome=outcome, reason="so it is", serving=serving)
+
+
+BELOW, ABOVE = ({"ndcg@10": figure, "popularity_ndcg@10": 0.2} for figure in (0.1, 0.3))
+
+
+@pytest.mark.parametrize(
+    ("figures", "serving_figures", "settings", "outcome"),
+    [
+        (BELOW, ABOVE, GateSettings(), "rejected"),
+        (ABOVE, ABOVE, GateSettings(), "promoted"),
+        (BELOW, BELOW, GateSettings(), "promoted"),
+        (BELOW, {}, GateSettings(), "promoted"),
+        ({}, ABOVE, GateSettings(), "promoted"),
+        (BELOW, ABOVE, GateSettings(enabled=False), "promoted"),
+    ],
+)
+def test_one_below_popularity_does_not_replace_uncompared_one_that_was_not(
+    figures: dict[str, float], serving_figures: dict[str, float], settings: GateSettings, outcome: str
+) -> None:
+    verdict = uncompared(without_comparison("so it is", "v1", settings), figures, serving_figures, settings)
+    assert verdict.outcome == outcome
+    assert ("below popularity, which v1 was not" in verdict.reason) == (outcome == "rejected")
+
+
+def test_a_comparison_decides_whatever_popularity_is() -> None:
+    promoted = decide(compared(0.03, 0.03), "v1", UNLESS_WORSE)
+    assert uncompared(promoted, BELOW, ABOVE, UNLESS_WORSE) is promoted
+    first = without_comparison("no model serves yet", None, UNLESS_WORSE)
+    assert uncompared(first, BELOW, {}, UNLESS_WORSE) is first
 
 
 def test_an_order_overrides_a_rejection_and_leaves_a_promotion_as_it_is() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -63,6 +64,21 @@ class TestReading:
         assert "is not JSON" in registry.damaged[models[1].version]
         with pytest.raises(BundleError, match="is not JSON"):
             registry.find(models[1].version)
+
+    @pytest.mark.parametrize(
+        ("break_it", "message"),
+        [(Path.unlink, "cannot be read: No such file"), (Path.touch, "has 0 bytes, the manifest")],
+    )
+    def test_a_bundle_whose_files_are_not_all_there_is_damaged(
+        self, bundles: Path, models: list[BundleReference], break_it: Callable[[Path], None], message: str
+    ) -> None:
+        path = Path(models[1].uri) / "weights.safetensors"
+        path.rename(bundles / "elsewhere")
+        path.touch()
+        break_it(path)
+        registry = Registry.read(bundles)
+        assert len(registry.entries) == 3
+        assert message in registry.damaged[models[1].version]
 
     def test_a_folder_that_is_missing_is_named_with_the_way_out(self, bundles: Path) -> None:
         with pytest.raises(RegistryError, match=r"no folder of bundles .*bundles; `streamrec train` makes it"):

@@ -10,6 +10,7 @@ import typer
 
 from streams.cli.app import app
 from streams.cli.ending import end_as_by_ctrl_c
+from streams.cli.room import insist_on_room
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -80,7 +81,10 @@ def bench(
 
     end_as_by_ctrl_c()
     _insist_on_addresses(brokers, redis)
-    _insist_on_room(json_file, output)
+    if json_file:
+        insist_on_room("--json", json_file, json_file)
+    if output:
+        insist_on_room("--output", output, output / "throughput.json")
     console = Console()
     directory = Path(tempfile.mkdtemp(prefix="streamrec-bench-"))
     well = False
@@ -122,27 +126,6 @@ def _insist_on_addresses(brokers: str | None, redis: str | None) -> None:
                 check(value)
         except ValidationError:
             raise BenchError(f"{option} {value}: an address is {expected}") from None
-
-
-def _insist_on_room(json_file: Path | None, output: Path | None) -> None:
-    """See before the work, not after it, that the figures can be written.
-
-    Raises:
-        BenchError: If they cannot.
-    """
-    from streams.cli.bench.errors import BenchError
-
-    places = [("--json", json_file, json_file)] if json_file else []
-    places += [("--output", output, output / "throughput.json")] if output else []
-    for option, given, file in places:
-        was_there = file.exists()
-        try:
-            file.parent.mkdir(parents=True, exist_ok=True)
-            file.open("a").close()
-        except OSError as error:
-            raise BenchError(f"{option} {given}: figures cannot be written there: {error.strerror}") from error
-        if not was_there:
-            file.unlink()
 
 
 def _run(stage: Stage, benchmarks: list[Benchmark], json_file: Path | None, output: Path | None) -> bool:
