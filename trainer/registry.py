@@ -117,11 +117,16 @@ class Registry:
         for folder in folders:
             try:
                 manifest = read_manifest(folder)
-                insist_on_files(folder, manifest)
-                entries.append(Entry(folder, manifest, read_report(folder)))
             except BundleError as error:
                 if _VERSION.fullmatch(folder.name) and folder.exists():
                     damaged[folder.name] = str(error)
+                continue
+            try:
+                insist_on_files(folder, manifest)
+                entries.append(Entry(folder, manifest, read_report(folder)))
+            except BundleError as error:
+                if folder.exists():  # not removed meanwhile
+                    damaged[manifest.version] = str(error)
         entries.sort(key=lambda entry: (entry.manifest.created_at_ms, entry.version), reverse=True)
         return cls(directory, tuple(entries), damaged)
 
