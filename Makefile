@@ -55,9 +55,9 @@ bench: $(STAMP) ## All benchmarks, in about 15 minutes; draws docs/performance.m
 quality: $(STAMP) ## All models on all data sets, cell by cell, in hours; draws docs/models.md. ARGS="DATA MODEL" takes some.
 	$(BIN)/streamrec quality $(ARGS)
 
-recbole: $(STAMP) ## Training beside RecBole's, in one to two hours; draws docs/comparison.md.
-	TORCH_INDEX_URL=$(TORCH_INDEX_URL) $(BIN)/python -m trainer.comparison --output docs/quality/recbole.json $(ARGS)
-	$(if $(findstring --quick,$(ARGS)),,$(BIN)/python -m trainer.comparison.page docs/quality/recbole.json docs/comparison.md)
+recbole: $(STAMP) ## Training beside RecBole's, in one to two hours; draws docs/recbole.md.
+	TORCH_INDEX_URL=$(TORCH_INDEX_URL) $(BIN)/python -m trainer.recbole --output docs/quality/recbole.json $(ARGS)
+	$(if $(findstring --quick,$(ARGS)),,$(BIN)/python -m trainer.recbole.page docs/quality/recbole.json docs/recbole.md)
 
 clean: ## Remove .venv and everything that was built or cached.
 	rm -rf $(VENV) .venv-recbole build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .quality

@@ -71,7 +71,7 @@ class RegistryError(TrainerError):
     """
 
 
-class ComparisonError(TrainerError):
+class RecBoleError(TrainerError):
     """RecBole cannot be installed or started, one side of the comparison failed, or the two do not learn the same.
 
     Operator: the message says which, and what to do; nothing of streamrec itself depends on RecBole.

@@ -140,34 +140,33 @@ def below_popularity(figures: Mapping[str, float], metric: str) -> tuple[str, ..
     )
 
 
-def uncompared(
-    verdict: Verdict, figures: Mapping[str, float], serving_figures: Mapping[str, float], settings: GateSettings
+def final(
+    verdict: Verdict,
+    figures: Mapping[str, float],
+    serving_figures: Mapping[str, float],
+    settings: GateSettings,
+    force: bool,
 ) -> Verdict:
-    """The verdict, where nothing could be compared, in the light of what each model's own run has measured.
+    """The verdict in the light of what each model's own run has measured beside popularity, and of what was ordered.
 
-    A model below popularity does not take the place of one that was not. Otherwise the verdict stays.
+    A model below popularity is warned of. Where nothing could be compared, it does not take the place of one that was
+    not below it. A rejected model that is announced all the same is forced.
 
     Args:
-        verdict: On the new model.
+        verdict: From `decide` or `without_comparison`.
         figures: Of the new model, with those of popularity beside them.
         serving_figures: The same, of the run that made the serving model.
         settings: Whether the gate is on, and which metric counts.
+        force: Whether the model is announced whatever the gate says.
     """
-    if verdict.comparison or verdict.serving is None or verdict.outcome == "rejected" or not settings.enabled:
-        return verdict
-    measured = settings.metric in serving_figures
-    if not measured or below_popularity(serving_figures, settings.metric):
-        return verdict
-    if not below_popularity(figures, settings.metric):
-        return verdict
-    reason = f"{verdict.reason}; and it is below popularity, which {verdict.serving} was not when it was made"
-    return verdict.model_copy(update={"outcome": "rejected", "reason": reason})
-
-
-def final(verdict: Verdict, warnings: tuple[str, ...], force: bool) -> Verdict:
-    """The verdict with warnings; where the model is announced whatever the gate says, it is not a rejection."""
-    outcome: Outcome = "forced" if force and verdict.outcome == "rejected" else verdict.outcome
-    return verdict.model_copy(update={"warnings": warnings, "outcome": outcome})
+    warnings, reason, outcome = below_popularity(figures, settings.metric), verdict.reason, verdict.outcome
+    serving_was_above = settings.metric in serving_figures and not below_popularity(serving_figures, settings.metric)
+    if settings.enabled and not verdict.comparison and outcome == "promoted" and warnings and serving_was_above:
+        outcome = "rejected"
+        reason += f"; and it is below popularity, which {verdict.serving} was not when it was made"
+    if force and outcome == "rejected":
+        outcome = "forced"
+    return verdict.model_copy(update={"outcome": outcome, "reason": reason, "warnings": warnings})
 
 
 def comparison_line(comparison: Comparison, serving: str) -> str:

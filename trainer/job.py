@@ -15,9 +15,9 @@ from trainer.checkpoint import Checkpoint
 from trainer.dataset import has_rows
 from trainer.errors import NothingToTrainError
 from trainer.fit import insist_on_device
-from trainer.gate import Verdict, below_popularity, final, uncompared
+from trainer.gate import Verdict, final
 from trainer.log import Log, bring_up_to_date, log_as_of, read_log
-from trainer.making import Clock, Ground, make_encoder, make_retriever
+from trainer.making import Clock, Material, make_encoder, make_retriever
 from trainer.plan import TrainingPlan
 from trainer.pruning import prune_after_training
 from trainer.publish import announce, current_update
@@ -96,9 +96,8 @@ def _train(plan: TrainingPlan, log: Log, run: Checkpoint, clock: Clock, report: 
     trial = prepare(_serving(plan, run), log.events, split, plan.source.interactions, plan.rules, plan.gate)
     clock.lap("replay")
     make = make_retriever if plan.settings.model in RETRIEVERS else make_encoder
-    made = make(Ground(plan, log, split, trial), run, clock, report)
-    verdict = uncompared(made.verdict, made.figures, trial.serving.metrics if trial.serving else {}, plan.gate)
-    verdict = final(verdict, below_popularity(made.figures, plan.gate.metric), plan.force)
+    made = make(Material(plan, log, split, trial), run, clock, report)
+    verdict = final(made.verdict, made.figures, trial.serving.metrics if trial.serving else {}, plan.gate, plan.force)
     told = ModelReport(
         verdict=verdict,
         metrics=made.figures,

@@ -16,10 +16,8 @@ import numpy as np
 from encoders.bundle import ENCODERS, EncoderDraft, IndexRecord, RetrieverDraft
 from encoders.neural import ModuleEncoder, SequenceModule
 from encoders.protocols import FloatArray, IntArray
-from encoders.retrieval import EncoderRetriever
 from encoders.vocabulary import Vocabulary
 from index.build import BuiltIndex, build_index
-from index.flat import FlatIndex
 from index.settings import IndexSettings
 from trainer.checkpoint import Checkpoint
 from trainer.dataset import cut_windows, training_rows
@@ -28,11 +26,11 @@ from trainer.gate import Verdict
 from trainer.interactions import BoolArray, Interactions
 from trainer.learning import Lessons, new_retriever
 from trainer.log import Log
-from trainer.measure import learned_numbers, measure, popularity
+from trainer.measure import exact, learned_numbers, measure, popularity
 from trainer.plan import TrainingPlan
 from trainer.report import Report
 from trainer.split import Split
-from trainer.trial import Contender, Trial, hold
+from trainer.trial import Party, Trial, hold
 
 RECALL_QUERIES = 1_000
 """Windows that the index is tuned with and its recall measured."""
@@ -53,7 +51,7 @@ class Clock:
 
 
 @dataclass(frozen=True)
-class Ground:
+class Material:
     """What a model is made from."""
 
     plan: TrainingPlan
@@ -77,51 +75,47 @@ class Made:
     """None of a model that has no item vectors."""
 
 
-def make_encoder(ground: Ground, run: Checkpoint, clock: Clock, report: Report) -> Made:
+def make_encoder(material: Material, run: Checkpoint, clock: Clock, report: Report) -> Made:
     """Fit a sequence encoder, and build the index over its items.
 
     Args:
-        ground: What from.
+        material: What from.
         run: The run, which may be one that was interrupted.
         clock: Told what is over.
         report: Told how far it is.
     """
-    plan, events, split = ground.plan, ground.log.events, ground.split
+    plan, events, split = material.plan, material.log.events, material.split
     module = build_model(len(events.item_ids), plan.settings, plan.window_rule.max_len)
     if "figures" not in run.results:
         run.results["best_epoch"] = _fit(module, plan, events, split, report, run)
         clock.lap("fit")
-        encoder, half_life = ENCODERS[plan.settings.model](module), plan.popularity_half_life
-        retriever = EncoderRetriever(encoder, FlatIndex.build(encoder.item_vectors))
+        half_life, retriever = plan.popularity_half_life, exact(ENCODERS[plan.settings.model](module))
         figures = measure(retriever, split.train, events, split.test, plan.window_rule, half_life, report)
         run.results["figures"] = figures
         clock.lap("evaluate")
     best_epoch, figures = run.results["best_epoch"], run.results["figures"]
     report.say("Learning the newest events as well")
-    verdict = _learn_all_and_judge(module, ground, run, clock, report)
+    verdict = _learn_all_and_judge(module, material, run, clock, report)
     encoder = ENCODERS[plan.settings.model](module)  # anew: one may hold what it worked out of the weights
     built = _index(encoder, plan, events, split)
     _say_index(built, plan.index, report)
     clock.lap("index")
     index = built.index
     record = IndexRecord(kind=index.kind, params=index.params, recall={f"recall@{built.k}": built.recall})
-    draft = EncoderDraft(encoder=encoder, index=record, save_index=index.save, **_origin(plan, ground.log, figures))
+    draft = EncoderDraft(encoder=encoder, index=record, save_index=index.save, **_origin(plan, material.log, figures))
     return Made(draft, figures, verdict, best_epoch, record)
 
 
-def make_retriever(ground: Ground, run: Checkpoint, clock: Clock, report: Report) -> Made:
+def make_retriever(material: Material, run: Checkpoint, clock: Clock, report: Report) -> Made:
     """Let a retriever learn every event; the arguments are those of `make_encoder`.
 
     That takes seconds, so nothing is kept of it to be taken up. It does not learn while it is asked, so the figures are
     those of a worker that has just read the bundle, and of a model that is as old as the test part is long. It needs no
     validation part, and learns that, too.
     """
-    plan, events, test, held_back = ground.plan, ground.log.events, ground.split.test, ground.trial.held_back
-    rule, lessons, retriever = (
-        plan.window_rule,
-        Lessons.of(ground.log.events, plan.window_rule),
-        new_retriever(plan.settings),
-    )
+    plan, events, test, held_back = material.plan, material.log.events, material.split.test, material.trial.held_back
+    rule, retriever = plan.window_rule, new_retriever(plan.settings)
+    lessons = Lessons.of(events, rule)
     report.say(f"Learning the oldest {1 - test.mean():.0%} of the events")
     lessons.teach(retriever, ~test, "learning", report)
     clock.lap("learn")
@@ -130,26 +124,24 @@ def make_retriever(ground: Ground, run: Checkpoint, clock: Clock, report: Report
     report.say("Learning the newest events as well")
     lessons.teach(retriever, test & ~held_back, "all events", report)
     clock.lap("refresh")
-    candidate = Contender(retriever, learned_numbers(events, ~held_back), len(events.item_ids))
-    verdict = hold(ground.trial, candidate, events, rule, plan.gate, report)
+    candidate = Party(retriever, learned_numbers(events, ~held_back), len(events.item_ids))
+    verdict = hold(material.trial, candidate, events, rule, plan.gate, report)
     clock.lap("gate")
     lessons.teach(retriever, held_back, "newest events", report)
     clock.lap("newest")
-    return Made(RetrieverDraft(retriever=retriever, **_origin(plan, ground.log, figures)), figures, verdict)
+    return Made(RetrieverDraft(retriever=retriever, **_origin(plan, material.log, figures)), figures, verdict)
 
 
 def _learn_all_and_judge(
-    module: SequenceModule, ground: Ground, run: Checkpoint, clock: Clock, report: Report
+    module: SequenceModule, material: Material, run: Checkpoint, clock: Clock, report: Report
 ) -> Verdict:
     """Let a fitted model learn all events; the gate asks it before it learns those that are held back."""
-    plan, events, trial = ground.plan, ground.log.events, ground.trial
+    plan, events, trial = material.plan, material.log.events, material.trial
     before, kind = ~trial.held_back, ENCODERS[plan.settings.model]
     if "verdict" not in run.results:
         _refresh(module, plan, events, before, run, "refresh", report)
         clock.lap("refresh")
-        encoder = kind(module)
-        retriever = EncoderRetriever(encoder, FlatIndex.build(encoder.item_vectors))
-        candidate = Contender(retriever, learned_numbers(events, before), len(events.item_ids))
+        candidate = Party(exact(kind(module)), learned_numbers(events, before), len(events.item_ids))
         verdict = hold(trial, candidate, events, plan.window_rule, plan.gate, report)
         run.results["verdict"] = verdict.model_dump(mode="json")
         clock.lap("gate")

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from typing import Any
 
 import numpy as np
 
+from encoders.neural import ModuleEncoder
 from encoders.popularity import PopularityRetriever, decayed_counts
 from encoders.protocols import FloatArray, IntArray, Retriever
+from encoders.retrieval import EncoderRetriever
 from encoders.window import WindowRule
+from index.flat import FlatIndex
 from trainer.evaluate import answer, ask, metrics
 from trainer.interactions import BoolArray, Interactions
 from trainer.report import Report
@@ -56,6 +60,11 @@ def measure(
     before = ~is_test
     popular = popularity(events.where(before), events.item_codes[before] + 1, n_items, half_life)
     return compare(retriever, popular, events, numbers, is_test, known_users, rule, report)
+
+
+def exact(encoder: ModuleEncoder[Any]) -> Retriever:
+    """A fitted encoder with exact search, so that it is not judged by how an index was tuned."""
+    return EncoderRetriever(encoder, FlatIndex.build(encoder.item_vectors))
 
 
 def learned_numbers(events: Interactions, learned: BoolArray) -> IntArray:

@@ -30,7 +30,7 @@ from trainer.split import Split
 
 
 @dataclass(frozen=True)
-class Contender:
+class Party:
     """A model that can be asked."""
 
     retriever: Retriever
@@ -108,7 +108,7 @@ def prepare(
 
 
 def hold(
-    trial: Trial, candidate: Contender, events: Interactions, rule: WindowRule, settings: GateSettings, report: Report
+    trial: Trial, candidate: Party, events: Interactions, rule: WindowRule, settings: GateSettings, report: Report
 ) -> Verdict:
     """Ask the new model and the serving one the same events, and let the gate decide.
 
@@ -126,7 +126,7 @@ def hold(
         bundle = read_bundle(trial.serving.uri, trial.serving.manifest_sha256)
     except BundleError as error:
         return without_comparison(_unreadable(trial.serving, error), trial.version, settings)
-    serving = Contender.of(bundle, events)
+    serving = Party.of(bundle, events)
     ours, users = _values("the new model", candidate, trial, events, rule, settings, report)
     theirs, _ = _values(trial.serving.version, serving, trial, events, rule, settings, report)
     return decide(compare(ours, theirs, users, settings), trial.serving.version, settings)
@@ -134,7 +134,7 @@ def hold(
 
 def _values(
     name: str,
-    contender: Contender,
+    party: Party,
     trial: Trial,
     events: Interactions,
     rule: WindowRule,
@@ -142,9 +142,9 @@ def _values(
     report: Report,
 ) -> tuple[Values, IntArray]:
     """A model's value for each query, and whom each is about. Which events are asked does not depend on the model."""
-    questions = ask(events, rule, contender.numbers, trial.held_back)
+    questions = ask(events, rule, party.numbers, trial.held_back)
     show = progress_bar(report, f"gate, asking {name}", len(questions))
-    answers = answer(questions, contender.retriever, contender.n_items, TOP_K, show)
+    answers = answer(questions, party.retriever, party.n_items, TOP_K, show)
     return rank_metrics(answers.ranks, [TOP_K])[settings.metric], questions.users
 
 

@@ -8,28 +8,17 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from encoders.events import EVENT_BY_CODE, EVENT_TRAITS, EventType
+from encoders.events import EVENT_BY_CODE
 from encoders.records import Interaction
 from encoders.window import WindowRule
 from streams.pipeline import Rules, Serving, Source, process
 from streams.session import StoredSession
+from tests.histories import logs, rules
 from tests.inmemory import NOW_MS, events, finding, retriever_model
-from tests.logs import CLICK, make_log
 from trainer.learning import Lessons
 
-IMPRESSION = EVENT_TRAITS[EventType.IMPRESSION].code
 SOURCE = Source("cluster", "interactions", 0)
 
-rules = st.builds(
-    WindowRule,
-    max_len=st.integers(2, 7),
-    repeats=st.sampled_from(["collapse", "keep"]),
-    session_gap_s=st.none() | st.integers(1, 20),
-)
-logs = st.lists(
-    st.tuples(st.integers(0, 3), st.integers(0, 5), st.integers(0, 60), st.sampled_from([CLICK, CLICK, IMPRESSION])),
-    max_size=60,
-).map(make_log)
 Learned = list[tuple[int, int, float]]
 
 

@@ -6,23 +6,9 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from encoders.events import EVENT_TRAITS, EventType
 from encoders.window import Entry, Step, Window, WindowRule, extend
-from tests.logs import CLICK, make_log
+from tests.histories import logs, rules
 from trainer.dataset import cut_windows, training_rows
-
-IMPRESSION = EVENT_TRAITS[EventType.IMPRESSION].code
-
-rules = st.builds(
-    WindowRule,
-    max_len=st.integers(2, 7),
-    repeats=st.sampled_from(["collapse", "keep"]),
-    session_gap_s=st.none() | st.integers(1, 20),
-)
-logs = st.lists(
-    st.tuples(st.integers(0, 3), st.integers(0, 5), st.integers(0, 60), st.sampled_from([CLICK, CLICK, IMPRESSION])),
-    max_size=60,
-).map(make_log)
 
 
 def windows_of_a_worker(log, rule: WindowRule) -> list[list[int]]:

@@ -15,7 +15,6 @@ from trainer.gate import (
     comparison_line,
     decide,
     final,
-    uncompared,
     without_comparison,
 )
 from trainer.settings import GateSettings
@@ -131,24 +130,29 @@ BELOW, ABOVE = ({"ndcg@10": figure, "popularity_ndcg@10": 0.2} for figure in (0.
 def test_one_below_popularity_does_not_replace_uncompared_one_that_was_not(
     figures: dict[str, float], serving_figures: dict[str, float], settings: GateSettings, outcome: str
 ) -> None:
-    verdict = uncompared(without_comparison("so it is", "v1", settings), figures, serving_figures, settings)
+    verdict = final(without_comparison("so it is", "v1", settings), figures, serving_figures, settings, force=False)
     assert verdict.outcome == outcome
     assert ("below popularity, which v1 was not" in verdict.reason) == (outcome == "rejected")
+    assert bool(verdict.warnings) == (figures is BELOW)
 
 
 def test_a_comparison_decides_whatever_popularity_is() -> None:
     promoted = decide(compared(0.03, 0.03), "v1", UNLESS_WORSE)
-    assert uncompared(promoted, BELOW, ABOVE, UNLESS_WORSE) is promoted
+    assert final(promoted, BELOW, ABOVE, UNLESS_WORSE, force=False).outcome == "promoted"
+
+
+def test_the_first_model_is_promoted_even_below_popularity() -> None:
     first = without_comparison("no model serves yet", None, UNLESS_WORSE)
-    assert uncompared(first, BELOW, {}, UNLESS_WORSE) is first
+    assert final(first, BELOW, {}, UNLESS_WORSE, force=False).outcome == "promoted"
 
 
 def test_an_order_overrides_a_rejection_and_leaves_a_promotion_as_it_is() -> None:
     rejected, promoted = (decide(compared(low, low), "v1", UNLESS_WORSE) for low in (-0.03, 0.03))
-    assert final(rejected, (), force=True).outcome == "forced"
-    assert final(rejected, (), force=False).outcome == "rejected"
-    assert final(promoted, (), force=True).outcome == "promoted"
-    assert final(rejected, ("beware",), force=True).warnings == ("beware",)
+    assert final(rejected, {}, {}, UNLESS_WORSE, force=True).outcome == "forced"
+    assert final(rejected, {}, {}, UNLESS_WORSE, force=False).outcome == "rejected"
+    assert final(promoted, {}, {}, UNLESS_WORSE, force=True).outcome == "promoted"
+    uncompared = without_comparison("so it is", "v1", UNLESS_WORSE)
+    assert final(uncompared, BELOW, ABOVE, UNLESS_WORSE, force=True).outcome == "forced"
 
 
 def test_a_model_below_popularity_is_warned_of() -> None:

@@ -20,7 +20,7 @@ OWN: dict[str, set[str]] = {
     "recbole": set(),
 }
 """Which of our packages each may import, beside itself. `streams/cli` puts everything together."""
-IN_RECBOLE_S_VENV = {f"trainer/comparison/{name}.py" for name in ("task", "theirs", "turns")}
+IN_RECBOLE_S_VENV = {f"trainer/recbole/{name}.py" for name in ("task", "theirs", "turns")}
 """What runs where streamrec's libraries are not installed: no other module of ours, but for each other."""
 THIRD_PARTY: dict[str, set[str]] = {
     "encoders": {"numba", "numpy", "pydantic", "safetensors", "torch"},
@@ -61,7 +61,7 @@ def offences(place: str, source: str) -> list[str]:
     allowed = OWN[place] | THIRD_PARTY[place] | {place.split("/")[0]} | sys.stdlib_module_names
     found = [f"line {line}: {name}" for line, name in imports(source) if name.split(".")[0] not in allowed]
     if place == "recbole":
-        each_other = tuple(f"trainer.comparison.{name}" for name in ("task", "turns"))
+        each_other = tuple(f"trainer.recbole.{name}" for name in ("task", "turns"))
         found = [offence for offence in found if not offence.endswith(each_other)]
     if place == "streams":
         found += [f"line {line}: {name}" for line, name in imports(source) if name.startswith("streams.cli")]
@@ -99,7 +99,7 @@ def test_all_packages_are_looked_at() -> None:
         ("encoders", "from tests.bundles import RULE"),
         ("streams", "from ..trainer import job"),
         ("trainer", "import recbole"),
-        ("recbole", "from trainer.comparison.judge import least"),
+        ("recbole", "from trainer.recbole.judge import least"),
         ("recbole", "import pydantic"),
     ],
 )
@@ -110,7 +110,7 @@ def test_what_may_not_be_is_found(place: str, source: str) -> None:
 @pytest.mark.parametrize(
     ("place", "source"),
     [
-        ("recbole", "import trainer.comparison.task"),
+        ("recbole", "import trainer.recbole.task"),
         ("streams/cli", "import trainer.job"),
         ("streams", "import encoders"),
         ("index", "import os.path"),

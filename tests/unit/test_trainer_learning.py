@@ -19,7 +19,7 @@ from trainer.cleaning import CleaningRules
 from trainer.interactions import BoolArray, Interactions
 from trainer.learning import Lessons, new_retriever
 from trainer.log import Log
-from trainer.making import Clock, Ground, Made, make_retriever
+from trainer.making import Clock, Made, Material, make_retriever
 from trainer.plan import TrainingPlan
 from trainer.replay import KafkaSource
 from trainer.settings import TrainerSettings
@@ -50,14 +50,14 @@ def made(kind: str, log: Interactions, test_fraction: float, held_back: BoolArra
         KafkaSource({}), "default", Path(), settings(kind), CleaningRules(window_rule=RULE), popularity_half_life=WEEK
     )
     nothing = np.zeros(len(log), dtype=bool)
-    ground = Ground(
+    material = Material(
         plan,
         Log(log, len(log), {}, {0: len(log)}, {}),
         split_by_time(log, 0.1, test_fraction),
         Trial(None, nothing if held_back is None else held_back, "no model serves yet"),
     )
     run = Checkpoint(None, {}, None, 60.0, lambda text: None)
-    return make_retriever(ground, run, Clock(), Silent())
+    return make_retriever(material, run, Clock(), Silent())
 
 
 def learned(made: Made) -> BundledRetriever:

@@ -17,7 +17,7 @@ from trainer.cleaning import CleaningRules
 from trainer.interactions import Interactions
 from trainer.settings import GateSettings
 from trainer.split import Split, split_by_time
-from trainer.trial import Contender, Trial, hold, prepare
+from trainer.trial import Party, Trial, hold, prepare
 
 N_USERS, N_STEPS, N_ITEMS = 24, 15, 30
 TOPIC = "interactions"
@@ -146,7 +146,7 @@ def test_a_serving_model_of_another_kind_is_not_compared(
 
 
 def held(trial: Trial, log: Interactions, knows: bool, settings: GateSettings = SETTINGS):
-    candidate = Contender(Follower(knows), log.item_codes + 1, N_ITEMS)
+    candidate = Party(Follower(knows), log.item_codes + 1, N_ITEMS)
     return hold(trial, candidate, log, RULE, settings, Silent())
 
 

@@ -18,14 +18,13 @@ from encoders.bundle import RETRIEVERS
 from encoders.fusion import Lists
 from encoders.neural import ModuleEncoder
 from encoders.protocols import FloatArray, IntArray, LiveRetriever, Retriever
-from encoders.retrieval import EncoderRetriever
-from index.flat import FlatIndex
 from trainer.errors import DatasetError
 from trainer.evaluation.live import EVENTS_AT_ONCE
 from trainer.evaluation.metrics import KS
 from trainer.evaluation.protocols import Exam, Part, held_out
 from trainer.evaluation.queries import Queries
 from trainer.evaluation.run import QUERIES_AT_ONCE, FullScores, allowed_lists
+from trainer.measure import exact
 from trainer.quality.contenders import BlendConfig, Contender
 from trainer.quality.cost import Cost, Stopwatch
 from trainer.quality.fits import fit_encoder
@@ -84,8 +83,7 @@ class Workshop:
         if isinstance(config, TrainerSettings):
             settings = config.model_copy(update={"seed": seed, "device": self.device})
             fit = fit_encoder(exam, settings, self.folder, self.report, f"{exam.name}: training {contender.name}")
-            retriever = EncoderRetriever(fit.encoder, FlatIndex.build(fit.encoder.item_vectors))
-            return Ready(retriever, fit.cost, fit.encoder)
+            return Ready(exact(fit.encoder), fit.cost, fit.encoder)
         return _learned(config, exam, part if live else None)
 
     def _blend(self, contender: Contender, config: BlendConfig, exam: Exam, seed: int, part: Part, live: bool) -> Ready:

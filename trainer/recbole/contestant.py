@@ -14,9 +14,9 @@ from typing import Any, NamedTuple, Self
 
 import numpy as np
 
-from trainer.comparison.peer_venv import last_line
-from trainer.comparison.turns import Vectors
-from trainer.errors import ComparisonError
+from trainer.errors import RecBoleError
+from trainer.recbole.peer_venv import last_line
+from trainer.recbole.turns import Vectors
 
 ROOT = Path(__file__).parents[2]
 ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
@@ -36,12 +36,12 @@ class Turn(NamedTuple):
 
 def our_command() -> list[str]:
     """What runs `ours`."""
-    return [sys.executable, "-m", "trainer.comparison.ours"]
+    return [sys.executable, "-m", "trainer.recbole.ours"]
 
 
 def their_command(python: Path) -> list[str]:
     """What runs `theirs` with the interpreter of RecBole's venv."""
-    return [str(python), "-m", "trainer.comparison.theirs"]
+    return [str(python), "-m", "trainer.recbole.theirs"]
 
 
 class Contestant:
@@ -53,7 +53,7 @@ class Contestant:
         folder: What `task` puts into it; the program runs in it, with a log beside.
 
     Raises:
-        ComparisonError: If it ends before it is ready.
+        RecBoleError: If it ends before it is ready.
     """
 
     def __init__(self, name: str, command: Sequence[str], folder: Path) -> None:
@@ -70,7 +70,7 @@ class Contestant:
             )
         facts = self._answer()
         if facts is None:
-            raise ComparisonError(f"{name} ended before it was asked anything")
+            raise RecBoleError(f"{name} ended before it was asked anything")
         self.facts: dict[str, Any] = facts
         """What it says of itself: `n_targets` of a pass, its settings, versions."""
 
@@ -84,7 +84,7 @@ class Contestant:
         """Let it learn for one turn; blocks until it is over. None if its schedule is over.
 
         Raises:
-            ComparisonError: If it fails.
+            RecBoleError: If it fails.
         """
         assert self._process.stdin is not None
         with suppress(BrokenPipeError):  # where it has ended, why is told below
@@ -106,7 +106,7 @@ class Contestant:
             return answer
         if code := self._process.wait():
             said = last_line(self._log.read_text(errors="replace"))
-            raise ComparisonError(f"{self.name} failed with exit code {code} and said last: {said}")
+            raise RecBoleError(f"{self.name} failed with exit code {code} and said last: {said}")
         return None
 
     def _close(self) -> None:

@@ -1,4 +1,4 @@
-"""RecBole's side of the comparison: ``python -m trainer.comparison.theirs FOLDER NAME`` in its own venv.
+"""RecBole's side of the comparison: ``python -m trainer.recbole.theirs FOLDER NAME`` in its own venv.
 
 Data, split, model and training loop are RecBole's. It makes a row of every event and all that its user had before, so a
 pass goes over each event once as a target, and reads it up to `max_len` times as an input.
@@ -19,8 +19,8 @@ from recbole.config import Config
 from recbole.data import create_dataset, data_preparation
 from recbole.utils import get_model, get_trainer, init_seed
 
-from trainer.comparison.task import LOG_NAME, WINDOWS_FILE, Sizes
-from trainer.comparison.turns import Turns, Vectors
+from trainer.recbole.task import LOG_NAME, WINDOWS_FILE, Sizes
+from trainer.recbole.turns import Turns, Vectors
 
 MODELS = {"gru": "GRU4Rec", "sasrec": "SASRec"}
 LIBRARIES = ("recbole", "torch", "numpy")

@@ -1,6 +1,6 @@
 """Draws the tables of a page from the figures of a comparison.
 
-``python -m trainer.comparison.page docs/quality/recbole.json docs/comparison.md`` puts them between two comments of the
+``python -m trainer.recbole.page docs/quality/recbole.json docs/recbole.md`` puts them between two comments of the
 page and leaves the prose around them alone.
 """
 
@@ -14,8 +14,8 @@ from os.path import relpath
 from pathlib import Path
 from typing import Any
 
-from trainer.comparison.judge import FIGURE
-from trainer.errors import ComparisonError
+from trainer.errors import RecBoleError
+from trainer.recbole.judge import FIGURE
 
 GOAL = 2.0
 """What each of the two ratios must reach."""
@@ -50,15 +50,15 @@ def draw_page(figures: Path, page: Path) -> None:
     """Bring a page up to date.
 
     Raises:
-        ComparisonError: If the page has no place for the figures, or they are none.
+        RecBoleError: If the page has no place for the figures, or they are none.
     """
     text = page.read_text()
     if not _MARKED.search(text):
-        raise ComparisonError(f"{page} has no place for the figures: no line {BEGIN} with {END} after it")
+        raise RecBoleError(f"{page} has no place for the figures: no line {BEGIN} with {END} after it")
     try:
         drawn = section(json.loads(figures.read_text()), relpath(figures, page.parent))
     except (json.JSONDecodeError, KeyError, TypeError) as error:
-        raise ComparisonError(f"{figures} does not hold a comparison ({error!r}); `make recbole` writes one") from error
+        raise RecBoleError(f"{figures} does not hold a comparison ({error!r}); `make recbole` writes one") from error
     page.write_text(_MARKED.sub(lambda found: f"{found[1]}\n{drawn}\n{found[2]}", text))
 
 
@@ -146,7 +146,7 @@ def main() -> None:
     """Figures and page from the command line."""
     try:
         draw_page(*map(Path, sys.argv[1:3]))
-    except (ComparisonError, OSError) as error:
+    except (RecBoleError, OSError) as error:
         sys.exit(f"streamrec: {error}")
 
 

@@ -1,4 +1,4 @@
-"""``python -m trainer.comparison``, `make recbole`."""
+"""``python -m trainer.recbole``, `make recbole`."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from trainer.comparison.contestant import our_command, their_command
-from trainer.comparison.duel import Effort, duel
-from trainer.comparison.judge import least
-from trainer.comparison.peer_venv import peer_python
-from trainer.comparison.stage import first_users
-from trainer.comparison.task import Sizes
-from trainer.errors import ComparisonError, DatasetError, TrainerError
+from trainer.errors import DatasetError, RecBoleError, TrainerError
 from trainer.evaluation import EvaluationSet, read_set, set_folder
 from trainer.machine import machine
 from trainer.movielens import fetch_movielens_100k
+from trainer.recbole.contestant import our_command, their_command
+from trainer.recbole.duel import Effort, duel
+from trainer.recbole.judge import least
+from trainer.recbole.peer_venv import peer_python
+from trainer.recbole.stage import first_users
+from trainer.recbole.task import Sizes
 
 MODELS = ("gru", "sasrec")
 LIBRARIES = ("torch", "numpy", "numba")
@@ -39,7 +39,7 @@ Run it on an idle machine: the two never run at once, but whatever else runs slo
 def parser() -> argparse.ArgumentParser:
     """What can be asked for."""
     made = argparse.ArgumentParser(
-        prog="python -m trainer.comparison",
+        prog="python -m trainer.recbole",
         description="Trains GRU4Rec and SASRec with streamrec and with RecBole, and compares their speed.",
         epilog=EPILOG,
     )
@@ -90,7 +90,7 @@ def compare_all(data: EvaluationSet, given: argparse.Namespace, theirs: Sequence
     """All that was asked for, as JSON.
 
     Raises:
-        ComparisonError: If a side fails.
+        RecBoleError: If a side fails.
     """
     events, effort = data.events, Effort(given.minutes)
     rates, epochs = given.peer_rates, given.epochs
@@ -115,7 +115,7 @@ def insist_on_writable(output: Path | None) -> None:
     """Refuse a file that could not be written when the work is done.
 
     Raises:
-        ComparisonError: If its folder cannot be made or written to.
+        RecBoleError: If its folder cannot be made or written to.
     """
     if output is None:
         return
@@ -126,7 +126,7 @@ def insist_on_writable(output: Path | None) -> None:
         if not was_there:
             output.unlink()
     except OSError as error:
-        raise ComparisonError(f"{output} cannot be written ({error.strerror}); give another --output") from error
+        raise RecBoleError(f"{output} cannot be written ({error.strerror}); give another --output") from error
 
 
 def least_ratios(duels: Sequence[dict[str, Any]]) -> dict[str, float | None]:

@@ -1,4 +1,4 @@
-"""streamrec's side of the comparison: ``python -m trainer.comparison.ours FOLDER NAME``, started by `contestant`.
+"""streamrec's side of the comparison: ``python -m trainer.recbole.ours FOLDER NAME``, started by `contestant`.
 
 Rows are windows, and every place of one is a target: a pass goes over each event once.
 """
@@ -14,10 +14,10 @@ import torch
 from encoders.bundle import ENCODERS
 from encoders.neural import SequenceModule
 from encoders.protocols import IntArray
-from trainer.comparison.task import INPUTS_FILE, TARGETS_FILE, WINDOWS_FILE, Sizes
-from trainer.comparison.turns import Turns, Vectors
 from trainer.dataset import TrainingRows
 from trainer.fit import FitProgress, build_model, fit
+from trainer.recbole.task import INPUTS_FILE, TARGETS_FILE, WINDOWS_FILE, Sizes
+from trainer.recbole.turns import Turns, Vectors
 from trainer.settings import TrainerSettings
 
 WINDOWS_AT_ONCE = 512

@@ -9,13 +9,13 @@ from typing import Any
 
 import numpy as np
 
-from trainer.comparison.contestant import Contestant
-from trainer.comparison.judge import FIGURE, Curve, compare, figure
-from trainer.comparison.stage import prepare
-from trainer.comparison.task import Sizes
-from trainer.errors import ComparisonError
+from trainer.errors import RecBoleError
 from trainer.evaluation import Queries
 from trainer.interactions import Interactions
+from trainer.recbole.contestant import Contestant
+from trainer.recbole.judge import FIGURE, Curve, compare, figure
+from trainer.recbole.stage import prepare
+from trainer.recbole.task import Sizes
 
 NAMES = {"ours": "streamrec", "theirs": "RecBole"}
 
@@ -64,7 +64,7 @@ def duel(
         For JSON: `sizes`, `ours` and `theirs` with all turns, and what `judge.compare` says.
 
     Raises:
-        ComparisonError: If a side fails, or they do not learn the same number of targets in a pass.
+        RecBoleError: If a side fails, or they do not learn the same number of targets in a pass.
     """
     queries = prepare(folder, events, sizes)
     curves = {name: Curve([], []) for name in NAMES}
@@ -98,21 +98,19 @@ def _figure(side: Contestant, queries: Queries) -> float:
     try:
         return figure(queries, side.vectors())
     except ValueError as error:
-        raise ComparisonError(
-            f"{NAMES[side.name]} cannot be ranked: {error}; a lower learning rate may help"
-        ) from error
+        raise RecBoleError(f"{NAMES[side.name]} cannot be ranked: {error}; a lower learning rate may help") from error
 
 
 def insist_on_the_same(ours: int, theirs: int) -> None:
     """Both must learn the same target positions, or their speeds say nothing.
 
     Raises:
-        ComparisonError: If they do not.
+        RecBoleError: If they do not.
     """
     if ours != theirs:
-        raise ComparisonError(
+        raise RecBoleError(
             f"streamrec learns {ours:,} target positions in a pass and RecBole {theirs:,}, so nothing can be compared; "
-            "look at how many events each user has, and at the versions in trainer/comparison/requirements.txt"
+            "look at how many events each user has, and at the versions in trainer/recbole/requirements.txt"
         )
 
 

@@ -13,11 +13,11 @@ import numpy as np
 
 from encoders.protocols import IntArray
 from encoders.vocabulary import PADDING_ITEM
-from trainer.comparison.contestant import Turn
-from trainer.comparison.turns import Vectors
 from trainer.evaluation import Queries
 from trainer.evaluation.metrics import rank_metrics
 from trainer.evaluation.run import QUERIES_AT_ONCE, exact_ranks
+from trainer.recbole.contestant import Turn
+from trainer.recbole.turns import Vectors
 
 FIGURE, K = "ndcg@10", 10
 LEVELS = (0.9, 0.95, 1.0)

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from hashlib import sha256
 from pathlib import Path
 
-from trainer.errors import ComparisonError
+from trainer.errors import RecBoleError
 
 REQUIREMENTS = Path(__file__).parent / "requirements.txt"
 FOLDER = Path(__file__).parents[2] / ".venv-recbole"
@@ -43,7 +43,7 @@ def peer_python(
         run: Runs a command.
 
     Raises:
-        ComparisonError: If a step fails, with what it said last; the next call begins again.
+        RecBoleError: If a step fails, with what it said last; the next call begins again.
     """
     digest, stamp, python = sha256(requirements.read_bytes()).hexdigest(), folder / STAMP, folder / "bin" / "python"
     if stamp.is_file() and stamp.read_text() == digest:
@@ -57,7 +57,7 @@ def peer_python(
     ):
         done = run(command)
         if done.returncode:
-            raise ComparisonError(
+            raise RecBoleError(
                 f"RecBole cannot be installed: `{' '.join(command)}` ended with {done.returncode} and said: "
                 f"{last_line(done.stderr or done.stdout)}. It takes the network or pip's cache, and Python 3.11: "
                 "RecBole's pins have no wheels for later ones"

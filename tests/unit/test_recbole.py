@@ -11,20 +11,20 @@ import numpy as np
 import pytest
 
 from tests.rankers import full_scores
-from trainer.comparison import __main__ as command
-from trainer.comparison.contestant import Turn
-from trainer.comparison.duel import Effort, insist_on_the_same
-from trainer.comparison.judge import Curve, compare, figure, spent_until
-from trainer.comparison.ours import settings_of
-from trainer.comparison.page import BEGIN, END, draw_page
-from trainer.comparison.peer_venv import STAMP, peer_python
-from trainer.comparison.stage import first_users, prepare
-from trainer.comparison.task import Sizes
 from trainer.dataset import TrainingRows
-from trainer.errors import ComparisonError
+from trainer.errors import RecBoleError
 from trainer.evaluation.metrics import rank_metrics
 from trainer.evaluation.run import rank_all
 from trainer.interactions import Interactions
+from trainer.recbole import __main__ as command
+from trainer.recbole.contestant import Turn
+from trainer.recbole.duel import Effort, insist_on_the_same
+from trainer.recbole.judge import Curve, compare, figure, spent_until
+from trainer.recbole.ours import settings_of
+from trainer.recbole.page import BEGIN, END, draw_page
+from trainer.recbole.peer_venv import STAMP, peer_python
+from trainer.recbole.stage import first_users, prepare
+from trainer.recbole.task import Sizes
 
 SIZES = Sizes.of("gru", n_items=6, peer_learning_rate=0.001)
 
@@ -75,7 +75,7 @@ def test_validation_asks_for_the_last_event_but_one_from_what_was_trained_on(tmp
 
 @pytest.mark.parametrize("events", [log([0, 1, 2, 3], [0, 1, 2]), LOG.where(LOG.user_codes > 5)])
 def test_a_history_that_the_two_would_split_otherwise_is_refused(events: Interactions, tmp_path: Path) -> None:
-    with pytest.raises(ComparisonError, match="at least 4 events"):
+    with pytest.raises(RecBoleError, match="at least 4 events"):
         prepare(tmp_path, events, SIZES)
 
 
@@ -149,7 +149,7 @@ def test_the_peer_ends_when_it_gets_no_better_or_its_time_is_up() -> None:
 
 def test_sides_that_learn_another_number_of_targets_are_not_compared() -> None:
     insist_on_the_same(7, 7)
-    with pytest.raises(ComparisonError, match="7 target positions in a pass and RecBole 8"):
+    with pytest.raises(RecBoleError, match="7 target positions in a pass and RecBole 8"):
         insist_on_the_same(7, 8)
 
 
@@ -182,7 +182,7 @@ def test_the_venv_is_made_once_and_anew_when_the_requirements_change(tmp_path: P
 def test_without_a_network_the_error_says_what_pip_said_and_the_next_call_tries_again(tmp_path: Path) -> None:
     (tmp_path / "requirements.txt").write_text("a==1")
     given = tmp_path / "venv", tmp_path / "requirements.txt"
-    with pytest.raises(ComparisonError, match=r"pip install .* said: ERROR: no network\. It takes the network"):
+    with pytest.raises(RecBoleError, match=r"pip install .* said: ERROR: no network\. It takes the network"):
         peer_python(lambda _: None, *given, Pip(fails="pip"))
     assert not (tmp_path / "venv" / STAMP).exists()
     peer_python(lambda _: None, *given, again := Pip())
@@ -227,7 +227,7 @@ def test_the_page_says_what_was_reached_and_keeps_its_prose(ratio: float | None,
 def test_a_page_without_a_place_or_a_file_without_figures_is_refused(page: str, figures: str, tmp_path: Path) -> None:
     (tmp_path / "page.md").write_text(page)
     (tmp_path / "figures.json").write_text(figures)
-    with pytest.raises(ComparisonError):
+    with pytest.raises(RecBoleError):
         draw_page(tmp_path / "figures.json", tmp_path / "page.md")
 
 

@@ -10,13 +10,13 @@ import psutil
 import pytest
 
 from tests.unit.test_comparison import log
-from trainer.comparison.contestant import Contestant, our_command, their_command
-from trainer.comparison.duel import Effort, duel
-from trainer.comparison.peer_venv import FOLDER, STAMP
-from trainer.comparison.stage import prepare
-from trainer.comparison.task import Sizes
-from trainer.errors import ComparisonError
+from trainer.errors import RecBoleError
 from trainer.interactions import Interactions
+from trainer.recbole.contestant import Contestant, our_command, their_command
+from trainer.recbole.duel import Effort, duel
+from trainer.recbole.peer_venv import FOLDER, STAMP
+from trainer.recbole.stage import prepare
+from trainer.recbole.task import Sizes
 
 NEEDS_RECBOLE = pytest.mark.skipif(not (FOLDER / STAMP).is_file(), reason="RecBole's venv: make recbole")
 N_ITEMS = 12
@@ -53,7 +53,7 @@ def test_both_learn_the_same_in_turns(model: str, theirs: list[str], tmp_path: P
 
 
 def test_a_side_that_fails_says_who_and_why(tmp_path: Path) -> None:
-    with pytest.raises(ComparisonError, match=r"theirs failed with exit code 1 and said last: ValueError: broken"):
+    with pytest.raises(RecBoleError, match=r"theirs failed with exit code 1 and said last: ValueError: broken"):
         Contestant("theirs", [sys.executable, "-c", "raise ValueError('broken')"], tmp_path)
 
 
@@ -61,7 +61,7 @@ def test_a_side_that_dies_in_its_turn_says_so(tmp_path: Path) -> None:
     program = "import sys; print('{}', flush=True); sys.stdin.readline(); sys.exit('out of memory')"
     with (
         Contestant("theirs", [sys.executable, "-c", program], tmp_path) as side,
-        pytest.raises(ComparisonError, match="out of memory"),
+        pytest.raises(RecBoleError, match="out of memory"),
     ):
         side.learn()
 
@@ -73,4 +73,4 @@ def test_nothing_runs_once_the_comparison_is_over(tmp_path: Path) -> None:
         queries, items = side.vectors()
         assert (queries.shape, items.shape) == ((48, 64), (N_ITEMS + 1, 64))
         assert np.isfinite(queries).all()
-    assert not [child for child in psutil.Process().children() if "trainer.comparison.ours" in child.cmdline()]
+    assert not [child for child in psutil.Process().children() if "trainer.recbole.ours" in child.cmdline()]

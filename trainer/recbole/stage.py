@@ -11,12 +11,12 @@ import numpy as np
 
 from encoders.events import EventType
 from encoders.window import WindowRule
-from trainer.comparison.task import INPUTS_FILE, LOG_HEADER, LOG_NAME, TARGETS_FILE, WINDOWS_FILE, Sizes
 from trainer.dataset import training_rows
-from trainer.errors import ComparisonError
+from trainer.errors import RecBoleError
 from trainer.evaluation import Crop, Queries, leave_one_out
 from trainer.evaluation.queries import UserOrder
 from trainer.interactions import Interactions
+from trainer.recbole.task import INPUTS_FILE, LOG_HEADER, LOG_NAME, TARGETS_FILE, WINDOWS_FILE, Sizes
 
 LEAST_EVENTS = 4
 """Of a user, so that one is left to learn from after the first, the validation's and the test's: RecBole's split of
@@ -55,10 +55,10 @@ def prepare(folder: Path, events: Interactions, sizes: Sizes) -> Queries:
         before may not be listed.
 
     Raises:
-        ComparisonError: If a user has too few events.
+        RecBoleError: If a user has too few events.
     """
     if not len(events) or (fewest := int(np.bincount(events.user_codes).min())) < LEAST_EVENTS:
-        raise ComparisonError(
+        raise RecBoleError(
             f"the comparison needs users of at least {LEAST_EVENTS} events each, and one has "
             f"{fewest if len(events) else 0}: leave such users out of the data, or take another set with --data"
         )
