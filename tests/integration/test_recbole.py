@@ -9,7 +9,7 @@ import numpy as np
 import psutil
 import pytest
 
-from tests.unit.test_comparison import log
+from tests.unit.test_recbole import log
 from trainer.errors import RecBoleError
 from trainer.interactions import Interactions
 from trainer.recbole.contestant import Contestant, our_command, their_command
