@@ -34,6 +34,15 @@ class Part(StrEnum):
     VALIDATION = "validation"
 
 
+class SplitBy(StrEnum):
+    """What models learn, and what they are asked."""
+
+    PAPER = "paper"
+    LEAVE_ONE_OUT = "leave-one-out"
+    GLOBAL_TIME = "global-time"
+    GLOBAL_TIME_LAST = "global-time-last"
+
+
 class Windows(StrEnum):
     """What models are fed."""
 
@@ -56,6 +65,7 @@ class Comparison:
     data: str
     configuration: Path | None
     part: Part
+    split: SplitBy | None
     windows: Windows | None
     live: bool
     seeds: Sequence[int]
@@ -85,8 +95,8 @@ def compare_models(asked: Comparison, console: Console) -> None:
     folder = data_folder(asked.data, console)
     configuration = _configuration(asked, folder.resolve().name)
     settings = configuration.settings
-    if asked.windows:
-        settings = settings.model_copy(update={"windows": asked.windows.value})
+    given = {"split": asked.split, "windows": asked.windows}
+    settings = settings.model_copy(update={name: choice.value for name, choice in given.items() if choice})
     running = entrants(configuration.pick(asked.models), asked.seeds)
     with ConsoleReport(console) as report:
         report.say(f"Reading {folder}; models are set by {configuration.source}")

@@ -11,7 +11,7 @@ import typer
 
 from streams.cli.app import app
 from streams.cli.archive import ArchiveOption, NoArchiveOption, archive_folder
-from streams.cli.comparison import Device, Part, Windows
+from streams.cli.comparison import Device, Part, SplitBy, Windows
 from streams.cli.config import ConfigOption, SetOption, Settings, load_settings
 
 if TYPE_CHECKING:
@@ -66,6 +66,15 @@ def evaluate(
     part: Annotated[
         Part, typer.Option(help="What models are asked; neither is learned from.", rich_help_panel=COMPARING)
     ] = Part.TEST,
+    split: Annotated[
+        SplitBy | None,
+        typer.Option(
+            help="What tests: as the data set's paper has it; each user's last event; the newest tenth of all events, "
+            "each of them or only the last of each user. Default: paper.",
+            show_default=False,
+            rich_help_panel=COMPARING,
+        ),
+    ] = None,
     live: Annotated[
         bool,
         typer.Option(
@@ -115,6 +124,7 @@ def evaluate(
     comparison = {
         "--models-config": models_config,
         "--part": part is not Part.TEST,
+        "--split": split,
         "--live": live,
         "--windows": windows,
         "--seed": seeds,
@@ -142,8 +152,8 @@ def evaluate(
 
     compare_models(
         Comparison(
-            names, data, models_config, part, windows, live, tuple(dict.fromkeys(seeds or [0])), device, fits,
-            output, json_file,
+            names, data, models_config, part, split, windows, live, tuple(dict.fromkeys(seeds or [0])), device,
+            fits, output, json_file,
         ),
         Console(),
     )  # fmt: skip

@@ -12,7 +12,7 @@ from rich.console import Console
 from typer.testing import CliRunner
 
 from streams.cli.app import app
-from streams.cli.comparison import Comparison, Device, Part, Windows, compare_models
+from streams.cli.comparison import Comparison, Device, Part, SplitBy, Windows, compare_models
 from streams.cli.errors import NoRoomError
 from trainer.errors import ContenderError, DatasetError, TrainerError
 
@@ -33,6 +33,7 @@ def asked(tmp_path: Path) -> Comparison:
         data=data_set(tmp_path / "walks", WALKS),
         configuration=None,
         part=Part.TEST,
+        split=None,
         windows=None,
         live=False,
         seeds=(0,),
@@ -66,6 +67,8 @@ def test_figures_costs_and_differences_are_printed_and_written(asked: Comparison
         ({"part": Part.VALIDATION}, "asked for the validation part"),
         ({"live": True}, "asked before each event as it arrives"),
         ({"windows": Windows.SERVED}, "windows as served"),
+        ({"split": SplitBy.LEAVE_ONE_OUT}, "20 queries: leave-one-out"),
+        ({"split": SplitBy.GLOBAL_TIME_LAST}, "2 queries: global-time-last"),
     ],
 )
 def test_the_way_models_are_asked_can_be_chosen(asked: Comparison, change: dict[str, object], protocol: str) -> None:

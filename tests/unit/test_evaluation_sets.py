@@ -13,7 +13,7 @@ from encoders.window import WindowRule
 from trainer.errors import DatasetError
 from trainer.evaluation import sets
 from trainer.evaluation.queries import Crop
-from trainer.evaluation.sets import DATA_VARIABLE, exams, read_set, set_folder
+from trainer.evaluation.sets import DATA_VARIABLE, SplitBy, exams, read_set, set_folder
 
 HEADER = "user_id,item_id,timestamp,event_type,value\n"
 
@@ -127,6 +127,23 @@ def test_windows_of_ones_own_take_the_place_of_the_papers(tmp_path: Path) -> Non
 def test_an_unknown_set_is_split_by_time_if_it_has_times_and_else_by_leaving_one_out(tmp_path: Path) -> None:
     assert [exam.name for exam in exams(read_set(write(tmp_path / "timed", TIMED)))] == ["global-time"]
     assert [exam.name for exam in exams(read_set(write(tmp_path / "ordered", ROWS)))] == ["leave-one-out"]
+
+
+@pytest.mark.parametrize(
+    ("split", "n_queries"), [("leave-one-out", 3), ("global-time", 5), ("global-time-last", 2), ("paper", 4)]
+)
+def test_any_set_may_be_split_otherwise_than_in_its_paper(tmp_path: Path, split: SplitBy, n_queries: int) -> None:
+    """Two users take turns after a session of five clicks, which the label makes the test part: 45 events."""
+    rows = "".join(f"{'uv'[n % 2]},i{n % 5},{n},view,train\n" for n in range(40))
+    rows += "".join(f"w,i{n},{n - 6},view,test\n" for n in range(5))
+    data = read_set(write(tmp_path / "serenade-sample", rows))
+    assert sum(len(exam.queries()) for exam in exams(data, split=split)) == n_queries
+
+
+def test_a_set_without_times_is_not_split_by_time(tmp_path: Path) -> None:
+    data = read_set(write(tmp_path / "ordered", ROWS))
+    with pytest.raises(DatasetError, match=r"ordered says in which order .* cannot be split by time"):
+        list(exams(data, split="global-time"))
 
 
 def test_periods_come_as_an_exam_each(tmp_path: Path) -> None:

@@ -183,7 +183,8 @@ def global_time(
             targets, as in the paper, or asked for: then only a model that learns them can know them.
     """
     split = split_by_time(events, validation_fraction, test_fraction)
-    exam = Exam("global-time", events, split, windows, excluded, last_only=not every_step)
+    name = "global-time" if every_step else "global-time-last"
+    exam = Exam(name, events, split, windows, excluded, last_only=not every_step)
     return _without_unknown(exam) if drop_unknown else exam
 
 

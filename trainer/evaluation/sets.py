@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import compress, islice
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -31,6 +31,8 @@ DATA_VARIABLE, DEFAULT_DATA = "STREAMREC_DATA", "../shared/data"
 ROWS_AT_ONCE = 1_024
 MOST_SECONDS = 1e15
 """No time is as far off as this, which in milliseconds still is a 64-bit integer."""
+SplitBy = Literal["paper", "leave-one-out", "global-time", "global-time-last"]
+"""What is learned and what is asked: as the paper of the data set has it, or one of `SPLITS`."""
 FloatColumn = npt.NDArray[np.float64]
 COLUMNS = ("user_id", "item_id", "timestamp", "event_type", "value")
 OTHER_TYPE = EventType.VIEW
@@ -185,16 +187,25 @@ Usage = Callable[[EvaluationSet, Windows | None, bool], Iterator[Exam]]
 """The exams of a data set, with windows of their own or those that are given, without or with unknown items."""
 
 
-def exams(data: EvaluationSet, windows: Windows | None = None, drop_unknown: bool = True) -> Iterator[Exam]:
-    """The exams that papers hold on a data set: one, or one for each period.
+def exams(
+    data: EvaluationSet, windows: Windows | None = None, drop_unknown: bool = True, split: SplitBy = "paper"
+) -> Iterator[Exam]:
+    """The exams that are held on a data set: one, or one for each period.
 
     Args:
         data: One of `USAGES`; any other is split by global time if it has times, else by leaving one out.
         windows: How windows are cut; by default as the papers do.
         drop_unknown: Whether events of items that the training part does not have are dropped, as in the papers; where
             one is left out of each user, nothing is dropped. A replay in which models learn new items keeps them.
+        split: One of `SPLITS`, in place of the paper's.
+
+    Raises:
+        DatasetError: If a data set without times is to be split by time.
     """
-    usage = USAGES.get(data.name) or (_next_steps if data.has_arrival else _last_items(200, "seen"))
+    if split != "paper":
+        usage = SPLITS[split]
+    else:
+        usage = USAGES.get(data.name) or (_next_steps if data.has_arrival else _last_items(200, "seen"))
     return (replace(exam, has_arrival=data.has_arrival) for exam in usage(data, windows, drop_unknown))
 
 
@@ -213,11 +224,20 @@ def _periods(data: EvaluationSet, windows: Windows | None, drop_unknown: bool) -
     return periods(data.events, data.labels, windows or SESSION_CROP, drop_unknown=drop_unknown)
 
 
-def _next_steps(data: EvaluationSet, windows: Windows | None, drop_unknown: bool) -> Iterator[Exam]:
-    yield global_time(data.events, windows or Crop(200), drop_unknown=drop_unknown)
+def _by_time(every_step: bool) -> Usage:
+    def hold(data: EvaluationSet, windows: Windows | None, drop_unknown: bool) -> Iterator[Exam]:
+        if not data.has_arrival:
+            raise DatasetError(
+                f"{data.name} says in which order each user's events came, not when: it cannot be split by time; "
+                "leave-one-out needs no times"
+            )
+        yield global_time(data.events, windows or Crop(200), every_step=every_step, drop_unknown=drop_unknown)
+
+    return hold
 
 
 SESSION_CROP = Crop(50)
+_next_steps = _by_time(every_step=True)
 USAGES: dict[str, Usage] = {
     "sasrec-ml-1m": _last_items(200, "fed"),  # LRURec: what is fed is left out, whatever came before may be listed
     "s3rec-beauty": _last_items(50, "seen"),  # S3-Rec
@@ -227,3 +247,10 @@ USAGES: dict[str, Usage] = {
     "diginetica-ader": _periods,
 }
 """How the papers use each data set, by its folder's name."""
+SPLITS: dict[SplitBy, Usage] = {
+    "leave-one-out": _last_items(200, "seen"),
+    "global-time": _next_steps,
+    "global-time-last": _by_time(every_step=False),
+}
+"""What any data set may be split by in place of that: each user's last event tests; or the newest tenth of all, each
+event of it or the last that each user has in it."""

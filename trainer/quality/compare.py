@@ -151,7 +151,7 @@ def _mode(running: Sequence[Entrant], live: bool | None) -> bool:
 def _exams(data: EvaluationSet, settings: FileSettings, part: Part, live: bool) -> Iterator[Exam]:
     """The exams of a data set as the file says."""
     windows = WindowRule() if settings.windows == "served" else None
-    for exam in exams(data, windows, drop_unknown=not live):
+    for exam in exams(data, windows, drop_unknown=not live, split=settings.split):
         chosen = replace(exam, excluded=settings.excluded or exam.excluded)
         yield held_out(chosen, settings.validation_fraction, not live) if part == "validation" else chosen
 

@@ -39,6 +39,7 @@ from encoders.popularity import PopularityConfig
 from encoders.session_knn import SessionKNNConfig
 from trainer.errors import ContenderError
 from trainer.evaluation.queries import Excluded
+from trainer.evaluation.sets import SplitBy
 from trainer.settings import TrainerSettings
 
 ConfigT = TypeVar("ConfigT", bound=BaseModel)
@@ -124,6 +125,8 @@ class FileSettings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
+    split: SplitBy = "paper"
+    """What is learned, and what is asked."""
     windows: Literal["paper", "served"] = "paper"
     """What models are fed: the crop of the data set's paper, or windows as workers keep them."""
     excluded: Excluded | None = None
