@@ -86,6 +86,10 @@ class TrainingRows:
         """How many places have a target."""
         return int(np.count_nonzero(self.targets))
 
+    def anew(self, random: np.random.Generator) -> TrainingRows:
+        """The rows of another pass: the same, where no chance has a part in how they are cut."""
+        return self
+
 
 def training_rows(events: Interactions, rule: WindowRule, numbers: IntArray, is_target: BoolArray) -> TrainingRows:
     """Rows in which each entered event stands once as a target, after exactly the window it was served with.
@@ -108,42 +112,6 @@ def training_rows(events: Interactions, rule: WindowRule, numbers: IntArray, is_
     return TrainingRows(inputs, targets)
 
 
-def chunk_rows(events: Interactions, max_len: int, numbers: IntArray) -> TrainingRows:
-    """Rows in which each event but its user's first stands once as a target: histories cut into pieces.
-
-    The newest piece of a history is whole, so what came last is learned after as much as `Crop` lets a model see. In
-    half as many rows as `training_rows` has, the first targets of the other pieces stand after less than that.
-
-    Args:
-        events: The log.
-        max_len: ``T``, length of a piece.
-        numbers: Item number of each event, at least 1.
-
-    Shape:
-        - numbers: ``(E,)``
-
-    Example:
-        >>> columns = [0, 0, 0, 0], [0, 1, 2, 3], [1, 2, 3, 4], [2] * 4, [0] * 4, [0, 1, 2, 3]
-        >>> log = Interactions(["u"], ["a", "b", "c", "d"], *(np.array(column) for column in columns))
-        >>> rows = chunk_rows(log, 2, log.item_codes + 1)
-        >>> rows.inputs.tolist(), rows.targets.tolist()
-        ([[1, 0], [2, 3]], [[2, 0], [3, 4]])
-    """
-    by_user = _by_user(events.user_codes)
-    users = events.user_codes[by_user]
-    # A pair is an event and the same user's next one.
-    first_of_pair = np.flatnonzero(users[1:] == users[:-1])
-    users, pairs = users[first_of_pair], np.arange(len(first_of_pair))
-    begins, ends = (np.searchsorted(users, users, side) for side in ("left", "right"))
-    n_behind = (ends - 1 - pairs) // max_len * max_len  # in newer pieces
-    places = pairs - np.maximum(begins, ends - n_behind - max_len)
-    rows = np.cumsum(places == 0) - 1
-    inputs, targets = np.zeros((2, int(rows.max(initial=-1)) + 1, max_len), dtype=np.int32)
-    inputs[rows, places] = numbers[by_user[first_of_pair]]
-    targets[rows, places] = numbers[by_user[first_of_pair + 1]]
-    return TrainingRows(inputs, targets)
-
-
 def has_rows(events: Interactions, rule: WindowRule) -> bool:
     """Whether `training_rows` has any where all items are known and all events may be targets."""
     columns = *_enter(events, rule), events.user_codes, events.item_codes + 1, np.ones(len(events), dtype=bool)
@@ -154,7 +122,7 @@ def _enter(
     events: Interactions, rule: WindowRule, ends: AnyIntArray | None = None, previous: AnyIntArray | None = None
 ) -> tuple[AnyIntArray, AnyIntArray]:
     """The first two arrays of `Timelines`; the others are filled where they are given."""
-    by_user = _by_user(events.user_codes)
+    by_user = by_user_of(events.user_codes)
     nothing = by_user[:0]
     entered, starts = np.empty_like(by_user), np.empty_like(by_user)
     n = _cut(
@@ -173,7 +141,7 @@ def _enter(
     return entered[:n], starts
 
 
-def _by_user(user_codes: IntArray) -> AnyIntArray:
+def by_user_of(user_codes: IntArray) -> AnyIntArray:
     """Positions of the events user by user, each user's in their order: a stable sort, by counting."""
     order = np.empty(len(user_codes), dtype=position_type(len(user_codes)))
     _sort(user_codes, np.zeros(int(user_codes.max(initial=-1)) + 2, dtype=np.int64), order)

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from math import cos, isfinite, pi
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -203,8 +204,7 @@ class _Loop:
     ) -> None:
         insist_on_device(settings)
         self._module, self._settings, self._rate, self._report = module.to(settings.device), settings, rate, report
-        self._inputs, self._targets = torch.from_numpy(rows.inputs), torch.from_numpy(rows.targets)
-        self._lengths = _lengths(self._targets)
+        self._take(rows)
         self._random = torch.Generator().manual_seed(settings.seed)
         self._n_items = len(module.item_embeddings.weight) - 1
         counts = torch.bincount(self._targets.flatten(), minlength=self._n_items + 1)
@@ -217,7 +217,15 @@ class _Loop:
         self._state = state
         state.bind(module, self._optimiser, self._random)
 
+    def _take(self, rows: TrainingRows) -> None:
+        self._rows = rows
+        self._inputs, self._targets = torch.from_numpy(rows.inputs), torch.from_numpy(rows.targets)
+        self._lengths = _lengths(self._targets)
+
     def run_epoch(self, epoch: int) -> None:
+        # By the epoch's number, not by what was drawn before: a fit that is taken up in its midst has the same rows.
+        if (rows := self._rows.anew(np.random.default_rng((self._settings.seed, epoch)))) is not self._rows:
+            self._take(rows)
         self._module.train()
         state = self._state
         for batch in state.left(epoch, self._batches):

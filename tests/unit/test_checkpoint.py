@@ -19,6 +19,7 @@ from trainer.checkpoint import TAKEN_UP_WITHIN_S, Checkpoint
 from trainer.dataset import TrainingRows, training_rows
 from trainer.fit import FitProgress, build_model, fit, refresh
 from trainer.log import Snapshot
+from trainer.pieces import pieces
 from trainer.settings import TrainerSettings
 
 N_ITEMS, N_STEPS_AN_EPOCH = 12, 10
@@ -102,6 +103,17 @@ def test_a_run_that_was_killed_ends_as_one_that_was_not(
     assert machine.path.exists()
     assert same(machine.run(every_s), undisturbed)
     assert not machine.path.exists()
+
+
+def test_a_run_that_was_killed_goes_on_with_histories_cut_as_they_were(snapshot: Snapshot, tmp_path: Path) -> None:
+    log = make_log([(u, (u + i) % N_ITEMS, i) for u in range(8 * N_STEPS_AN_EPOCH) for i in range(3 + u % 7)])
+    rows = pieces(log, 4, log.item_codes + 1)
+    undisturbed = Machine(None, snapshot, rows, settings_of("gru")).run()
+    machine = Machine(tmp_path / "c.safetensors", snapshot, rows, settings_of("gru"))
+    for n in (7, 13, 9):
+        with pytest.raises(KilledError):
+            machine.run(EVERY_STEP, die=lambda n_steps, n=n: n_steps == n)
+    assert same(machine.run(EVERY_STEP), undisturbed)
 
 
 def test_one_interval_is_lost_at_most(rows: TrainingRows, snapshot: Snapshot, tmp_path: Path) -> None:

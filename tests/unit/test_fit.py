@@ -77,6 +77,35 @@ def test_long_and_short_batches_come_by_turns_and_change_from_one_epoch_to_the_n
     assert not all(one.equal(other) for one, other in zip(first, second, strict=True))
 
 
+def test_rows_are_cut_anew_for_each_pass_and_by_its_number_and_the_seed_alone(rows: TrainingRows) -> None:
+    cuts: list[int] = []
+
+    def targets_at(place: int) -> TrainingRows:
+        return TrainingRows(rows.inputs, np.where(np.arange(6) == place, rows.targets, 0))
+
+    class Cut(TrainingRows):
+        def anew(self, random: np.random.Generator) -> TrainingRows:
+            cuts.append(int(random.integers(1_000_000)))
+            cut = targets_at(len(cuts) % 3)
+            return Cut(cut.inputs, cut.targets)
+
+    def losses(rows: TrainingRows, seed: int = 0) -> list[float]:
+        settings = SETTINGS.model_copy(update={"max_epochs": 3, "seed": seed})
+        said: list[FitProgress] = []
+        fit(build_model(N_ITEMS, settings), rows, None, settings, said.append)
+        return [each.loss for each in said]
+
+    cut = Cut(rows.inputs, rows.targets)
+    first = losses(cut)
+    assert losses(cut) == first
+    losses(cut, seed=1)
+    assert cuts[:3] == cuts[3:6] != cuts[6:]
+    assert len(set(cuts[:3])) == 3
+    n_steps, as_in_the_first_pass = len(first) // 3, losses(targets_at(1))
+    assert first[:n_steps] == as_in_the_first_pass[:n_steps]
+    assert first[n_steps:] != as_in_the_first_pass[n_steps:]
+
+
 def test_what_lies_behind_the_last_target_of_a_batch_is_not_worked_out(rows: TrainingRows) -> None:
     """Nor is it in validation."""
     short = TrainingRows(rows.inputs, np.where(np.arange(6) < 3, rows.targets, 0))

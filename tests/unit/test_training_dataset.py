@@ -6,7 +6,7 @@ import numpy as np
 
 from encoders.window import WindowRule
 from tests.logs import make_log
-from trainer.dataset import chunk_rows, cut_windows, training_rows
+from trainer.dataset import cut_windows, training_rows
 
 RULE = WindowRule(max_len=4)
 
@@ -61,23 +61,3 @@ def test_an_empty_log_gives_no_rows_and_no_windows() -> None:
 def test_previous_is_the_same_users_event_before() -> None:
     log = make_log([(0, 0, 1), (1, 1, 2), (0, 2, 3), (1, 3, 4), (0, 1, 5)])
     assert cut_windows(log, RULE).previous.tolist() == [-1, -1, 0, 1, 2]
-
-
-def test_pieces_are_counted_from_the_newest_event_and_each_target_stands_once() -> None:
-    log = make_log([(0, i, i) for i in range(6)])
-    rows = chunk_rows(log, 3, log.item_codes + 1)
-    assert rows.inputs.tolist() == [[1, 2, 0], [3, 4, 5]]
-    assert rows.targets.tolist() == [[2, 3, 0], [4, 5, 6]]
-
-
-def test_pieces_of_exactly_the_length_are_one_row_and_users_are_apart() -> None:
-    log = make_log([(0, 0, 1), (1, 4, 2), (0, 1, 3), (2, 5, 4), (0, 2, 5), (1, 3, 6)])
-    rows = chunk_rows(log, 2, log.item_codes + 1)
-    assert rows.inputs.tolist() == [[1, 2], [5, 0]]
-    assert rows.targets.tolist() == [[2, 3], [4, 0]]
-
-
-def test_pieces_of_nothing_are_no_rows() -> None:
-    for log in (make_log([]), make_log([(0, 0, 1), (1, 1, 2)])):
-        rows = chunk_rows(log, 4, log.item_codes + 1)
-        assert (rows.inputs.shape, rows.n_targets) == ((0, 4), 0)

@@ -23,14 +23,16 @@ import trainer.dataset
 import trainer.fit
 import trainer.losses
 import trainer.negatives
+import trainer.pieces
 from encoders.bundle import ENCODERS
 from encoders.neural import ModuleEncoder, SequenceModule
 from trainer.checkpoint import Checkpoint, read_tensors, write_tensors
-from trainer.dataset import TrainingRows, chunk_rows, training_rows
+from trainer.dataset import TrainingRows, training_rows
 from trainer.errors import NothingToTrainError, TrainingError
 from trainer.evaluation.protocols import Exam
 from trainer.evaluation.queries import Crop
 from trainer.fit import FitProgress, build_model, fit
+from trainer.pieces import pieces
 from trainer.quality.contenders import FIT_KEYS
 from trainer.quality.cost import Cost, Stopwatch
 from trainer.report import Report
@@ -40,7 +42,7 @@ CHECKPOINT_EVERY_S = 60.0
 """What a fit that is killed loses at most."""
 SOURCES = (
     *(encoders.neural, encoders.gru, encoders.lru, encoders.sasrec),
-    *(trainer.dataset, trainer.fit, trainer.losses, trainer.negatives),
+    *(trainer.dataset, trainer.pieces, trainer.fit, trainer.losses, trainer.negatives),
 )
 """Modules that decide the weights."""
 
@@ -90,7 +92,7 @@ def rows_of(exam: Exam) -> TrainingRows:
     """What an encoder learns for an exam: pieces as long as the crop, or windows as they are served."""
     events, numbers, every = exam.training, exam.numbers[exam.split.train], exam.split.train[exam.split.train]
     if isinstance(exam.windows, Crop):
-        return chunk_rows(events, exam.windows.max_len, numbers)
+        return pieces(events, exam.windows.max_len, numbers)
     return training_rows(events, exam.windows, numbers, every)
 
 
