@@ -20,8 +20,9 @@ from encoders.events import EVENT_TRAITS
 from encoders.protocols import IntArray
 from encoders.records import DEFAULT_CATALOGUE
 from encoders.window import WindowRule
-from trainer.ids import Codes, Hashes
-from trainer.interactions import AnyIntArray, BoolArray, Interactions, position_type
+from trainer.firsts import first_of_each
+from trainer.ids import Codes
+from trainer.interactions import BoolArray, Interactions
 from trainer.rows import Columns, RowMaker, Rows
 
 _RECORDS_AT_ONCE = 5_000
@@ -56,7 +57,7 @@ def clean(rows: Rows, rules: CleaningRules, now_ms: int) -> tuple[Interactions, 
     columns = rows.columns
     usable, dropped = _usable(rows, rules, now_ms)
     order = np.concatenate([np.flatnonzero(usable & ~columns.misplaced), np.flatnonzero(usable & columns.misplaced)])
-    first = _first_of_each(columns.users, columns.event_ids, order)
+    first = first_of_each(columns.users, columns.event_ids, order)
     kept = order[first]
     if len(kept) < len(order):
         dropped["repeated"] = len(order) - len(kept)
@@ -146,31 +147,6 @@ def _usable(rows: Rows, rules: CleaningRules, now_ms: int) -> tuple[BoolArray, C
             dropped[reason] = int(found.sum())
             usable &= ~found
     return usable, dropped
-
-
-def _first_of_each(users: Codes, event_ids: Hashes, order: IntArray) -> BoolArray:
-    """For each row in the order, whether none before it has its user and event id."""
-    first = np.zeros(len(order), dtype=bool)
-    slots = np.full(1 << max(4, (2 * len(order) - 1).bit_length()), -1, dtype=position_type(len(users)))
-    _mark_firsts(users, event_ids, order, slots, first)
-    return first
-
-
-@compiled
-def _mark_firsts(users: Codes, event_ids: Hashes, order: IntArray, slots: AnyIntArray, first: BoolArray) -> None:
-    """A slot holds a row, -1 if it is free."""
-    for i in range(len(order)):
-        row = order[i]
-        value = (event_ids[row] ^ (np.uint64(users[row]) << np.uint64(32))) * np.uint64(0xFF51AFD7ED558CCD)
-        slot = np.int64((value ^ (value >> np.uint64(33))) & np.uint64(len(slots) - 1))
-        while slots[slot] >= 0:
-            other = slots[slot]
-            if event_ids[other] == event_ids[row] and users[other] == users[row]:
-                break
-            slot = (slot + 1) & (len(slots) - 1)
-        if slots[slot] < 0:
-            slots[slot] = row
-            first[i] = True
 
 
 def _renumbered(codes: Codes, kept: IntArray, n_codes: int) -> tuple[IntArray, Codes]:

@@ -62,7 +62,7 @@ def cut_windows(events: Interactions, rule: WindowRule) -> Timelines:
                [6, 5]])
     """
     ends, previous = np.empty((2, len(events)), dtype=position_type(len(events)))
-    return Timelines(*_enter(events, rule, ends, previous), ends, previous)
+    return Timelines(*_enter(events, rule, None, ends, previous), ends, previous)
 
 
 @dataclass(frozen=True)
@@ -90,11 +90,30 @@ class TrainingRows:
         """The rows of another pass: the same, where no chance has a part in how they are cut."""
         return self
 
+    @property
+    def lengths(self) -> AnyIntArray:
+        """Up to where rows matter: their last target, as no model looks ahead. Shape: ``(R,)``."""
+        lengths = np.zeros(len(self), dtype=np.int32)
+        _find_lengths(self.targets, lengths)
+        return lengths
 
-def training_rows(events: Interactions, rule: WindowRule, numbers: IntArray, is_target: BoolArray) -> TrainingRows:
+    def counts(self, n_items: int) -> IntArray:
+        """How often each item is a target; of item 0, places without one. Shape: ``(n_items + 1,)``."""
+        counts = np.zeros(n_items + 1, dtype=np.int64)
+        _count(self.targets, counts)
+        return counts
+
+
+def training_rows(
+    events: Interactions,
+    rule: WindowRule,
+    numbers: IntArray,
+    is_target: BoolArray,
+    among: BoolArray | None = None,
+) -> TrainingRows:
     """Rows in which each entered event stands once as a target, after exactly the window it was served with.
 
-    They are of four bytes a place, and nothing else of their size is held while they are made.
+    They are of four bytes a place, and nothing else of their size is held while they are made or looked through.
 
     Args:
         events: The log.
@@ -102,11 +121,12 @@ def training_rows(events: Interactions, rule: WindowRule, numbers: IntArray, is_
         numbers: Item number of each event, 0 where the model does not know the item; such an event is
             neither input nor target.
         is_target: Which events may be targets.
+        among: The part of the log that there is to be; None for all of it. As ``events.where(among)``, without a copy.
 
     Shape:
-        - numbers, is_target: ``(E,)``
+        - numbers, is_target, among: ``(E,)``
     """
-    columns = *_enter(events, rule), events.user_codes, numbers, is_target
+    columns = *_enter(events, rule, among), events.user_codes, numbers, is_target
     inputs, targets = np.zeros((2, _fill_rows(*columns, _NO_ROWS, _NO_ROWS), rule.max_len), dtype=np.int32)
     _fill_rows(*columns, inputs, targets)
     return TrainingRows(inputs, targets)
@@ -119,12 +139,16 @@ def has_rows(events: Interactions, rule: WindowRule) -> bool:
 
 
 def _enter(
-    events: Interactions, rule: WindowRule, ends: AnyIntArray | None = None, previous: AnyIntArray | None = None
+    events: Interactions,
+    rule: WindowRule,
+    among: BoolArray | None = None,
+    ends: AnyIntArray | None = None,
+    previous: AnyIntArray | None = None,
 ) -> tuple[AnyIntArray, AnyIntArray]:
-    """The first two arrays of `Timelines`; the others are filled where they are given."""
-    by_user = by_user_of(events.user_codes)
+    """The first two arrays of `Timelines`, of a part of the log; the others are filled where they are given."""
+    by_user = by_user_of(events.user_codes, among)
     nothing = by_user[:0]
-    entered, starts = np.empty_like(by_user), np.empty_like(by_user)
+    entered, starts = np.empty_like(by_user), np.empty(len(events), dtype=by_user.dtype)
     n = _cut(
         by_user,
         events.user_codes,
@@ -141,10 +165,21 @@ def _enter(
     return entered[:n], starts
 
 
-def by_user_of(user_codes: IntArray) -> AnyIntArray:
-    """Positions of the events user by user, each user's in their order: a stable sort, by counting."""
-    order = np.empty(len(user_codes), dtype=position_type(len(user_codes)))
-    _sort(user_codes, np.zeros(int(user_codes.max(initial=-1)) + 2, dtype=np.int64), order)
+def by_user_of(user_codes: IntArray, among: BoolArray | None = None) -> AnyIntArray:
+    """Positions of the events user by user, each user's in their order: a stable sort, by counting.
+
+    Args:
+        user_codes: Of the log.
+        among: The events that are wanted; None for all.
+
+    Example:
+        >>> by_user_of(np.array([1, 0, 1, 0]), np.array([True, True, True, False]))
+        array([1, 0, 2], dtype=int32)
+    """
+    n = len(user_codes) if among is None else int(np.count_nonzero(among))
+    order = np.empty(n, dtype=position_type(len(user_codes)))
+    places = np.zeros(int(user_codes.max(initial=-1)) + 2, dtype=np.int64)
+    _sort(user_codes, np.zeros(0, dtype=bool) if among is None else among, places, order)
     return order
 
 
@@ -156,15 +191,18 @@ def _admitted(rule: WindowRule) -> BoolArray:
 
 
 @compiled
-def _sort(user_codes: IntArray, places: IntArray, order: AnyIntArray) -> None:
-    for user in user_codes:
-        places[user + 1] += 1
+def _sort(user_codes: IntArray, among: BoolArray, places: IntArray, order: AnyIntArray) -> None:
+    """Fill the order with the events that a mask is true for; a mask of no length is true for all."""
+    for position in range(len(user_codes)):
+        if not len(among) or among[position]:
+            places[user_codes[position] + 1] += 1
     for user in range(len(places) - 1):
         places[user + 1] += places[user]
     for position in range(len(user_codes)):
-        user = user_codes[position]
-        order[places[user]] = position
-        places[user] += 1
+        if not len(among) or among[position]:
+            user = user_codes[position]
+            order[places[user]] = position
+            places[user] += 1
 
 
 @compiled
@@ -208,6 +246,21 @@ def _cut(
         if len(ends):
             ends[position] = n
     return n
+
+
+@compiled
+def _find_lengths(targets: AnyIntArray, lengths: AnyIntArray) -> None:
+    for row in range(len(targets)):
+        for place in range(targets.shape[1]):
+            if targets[row, place] > 0:
+                lengths[row] = place + 1
+
+
+@compiled
+def _count(targets: AnyIntArray, counts: IntArray) -> None:
+    for row in range(len(targets)):
+        for place in range(targets.shape[1]):
+            counts[targets[row, place]] += 1
 
 
 @compiled

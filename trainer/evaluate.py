@@ -15,8 +15,9 @@ import numpy as np
 from encoders.protocols import IntArray, Retriever
 from encoders.window import WindowRule
 from trainer.evaluation.metrics import coverage, rank_metrics
-from trainer.evaluation.queries import Queries, UserOrder
+from trainer.evaluation.queries import Queries
 from trainer.evaluation.run import rank_listed
+from trainer.firsts import first_of_each
 from trainer.interactions import BoolArray, Interactions
 
 FIGURES = ("recall", "ndcg", "mrr")
@@ -31,7 +32,7 @@ def ask(events: Interactions, rule: WindowRule, numbers: IntArray, is_target: Bo
     Shape:
         - numbers, is_target: ``(E,)``
     """
-    is_new = ~UserOrder.of(events.user_codes).seen_before(events.item_codes)
+    is_new = first_of_each(events.user_codes, events.item_codes)
     return Queries.of(events, numbers, is_target & is_new, np.bincount(numbers[~is_target]), rule, excluded="seen")
 
 

@@ -142,7 +142,7 @@ def mean_loss(module: SequenceModule, rows: TrainingRows) -> float:
     """Mean full softmax loss over all targets of the rows, without dropout."""
     module.eval()
     inputs_RT, targets_RT = torch.from_numpy(rows.inputs), torch.from_numpy(rows.targets)
-    lengths_R, total, device = _lengths(targets_RT), 0.0, module.item_embeddings.weight.device
+    lengths_R, total, device = torch.from_numpy(rows.lengths), 0.0, module.item_embeddings.weight.device
     for some in torch.split(torch.argsort(lengths_R), ROWS_AT_ONCE):
         longest = int(lengths_R[some].max())
         inputs, targets = (cells[some, :longest].long().to(device) for cells in (inputs_RT, targets_RT))
@@ -161,12 +161,6 @@ def rate_at(step: int, n_steps: int) -> float:
     """
     fallen = LEAST_RATE + (1 - LEAST_RATE) * (1 + cos(pi * step / n_steps)) / 2
     return min(1.0, (step + 1) / WARMUP_STEPS) * fallen
-
-
-def _lengths(targets_RT: Tensor) -> Tensor:
-    """Up to where rows matter: their last target, as no model looks ahead. Shape: ``(R,)``."""
-    places_T = torch.arange(1, targets_RT.shape[1] + 1, dtype=torch.int32)
-    return (places_T * (targets_RT > 0)).amax(dim=1)
 
 
 def batches(lengths: Tensor, batch_size: int, random: torch.Generator) -> list[Tensor]:
@@ -207,7 +201,7 @@ class _Loop:
         self._take(rows)
         self._random = torch.Generator().manual_seed(settings.seed)
         self._n_items = len(module.item_embeddings.weight) - 1
-        counts = torch.bincount(self._targets.flatten(), minlength=self._n_items + 1)
+        counts = torch.from_numpy(rows.counts(self._n_items))
         power = settings.negatives_power if settings.loss == "softmax" else 0.0
         self._sampler = NegativeSampler(counts, settings.n_negatives, power, self._random)
         self._optimiser = torch.optim.AdamW(
@@ -220,7 +214,7 @@ class _Loop:
     def _take(self, rows: TrainingRows) -> None:
         self._rows = rows
         self._inputs, self._targets = torch.from_numpy(rows.inputs), torch.from_numpy(rows.targets)
-        self._lengths = _lengths(self._targets)
+        self._lengths = torch.from_numpy(rows.lengths)
 
     def run_epoch(self, epoch: int) -> None:
         # By the epoch's number, not by what was drawn before: a fit that is taken up in its midst has the same rows.

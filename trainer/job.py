@@ -39,7 +39,10 @@ class TrainingResult:
     update: ModelUpdate | None
     """What was announced; None if the gate rejected the model."""
     verdict: Verdict
-    log: Log
+    log: LogInNumbers
+    """What it was trained on."""
+    trained_through: dict[int, int]
+    """By partition, the offset after the last interaction of these."""
     metrics: dict[str, float]
     """Of the model and, with `popularity_` before the name, of popularity; empty if nothing could be measured."""
     best_epoch: int
@@ -58,8 +61,8 @@ class TrainingResult:
             "previous": self.update.previous.model_dump() if self.update and self.update.previous else None,
             "gate": self.verdict.model_dump(mode="json"),
             "metrics": self.metrics,
-            **LogInNumbers.of(self.log).model_dump(),
-            "trained_through": self.log.read_through,
+            **self.log.model_dump(),
+            "trained_through": self.trained_through,
             "best_epoch": self.best_epoch,
             "index": self.index.model_dump(mode="json", exclude={"file"}) if self.index else None,
             "seconds": self.seconds,
@@ -84,35 +87,62 @@ def train(plan: TrainingPlan, report: Report) -> TrainingResult:
     insist_on_device(plan.settings)
     clock = Clock()
     with _begin(plan, report) as run:
-        result = _train(plan, _read(plan, run, report), run, clock, report)
+        result = make_bundle(plan, _read(plan, run, report), _serving(plan, run), run, clock, report)
+        if result.verdict.outcome != "rejected":
+            result = replace(result, update=announce(plan.source, plan.model, result.bundle, result.metrics))
+        run.clear()
+        clock.lap("publish")
     if plan.settings.keep_bundles != "all":
         prune_after_training(plan.source, plan.bundles, plan.settings.keep_bundles, report)
     return result
 
 
-def _train(plan: TrainingPlan, log: Log, run: Checkpoint, clock: Clock, report: Report) -> TrainingResult:
+def make_bundle(
+    plan: TrainingPlan, log: Log, serving: ModelUpdate | None, run: Checkpoint, clock: Clock, report: Report
+) -> TrainingResult:
+    """The part of `train` between the topics: split, fit, measure, judge, and write the bundle; nothing is announced.
+
+    Args:
+        plan: What to do.
+        log: What to learn from.
+        serving: What serves as the run begins.
+        run: The run, which may be one that was interrupted.
+        clock: Told what is over.
+        report: Told how far it is.
+
+    Raises:
+        TrainerError: If there is nothing to train on, or a step fails.
+        BundleError: If the bundle cannot be written.
+    """
     _insist_on_enough(log, plan)
     split = split_by_time(log.events, plan.settings.validation_fraction, plan.settings.test_fraction)
-    trial = prepare(_serving(plan, run), log.events, split, plan.source.interactions, plan.rules, plan.gate)
+    trial = prepare(serving, log.events, split, plan.source.interactions, plan.rules, plan.gate)
     clock.lap("replay")
     make = make_retriever if plan.settings.model in RETRIEVERS else make_encoder
     made = make(Material(plan, log, split, trial), run, clock, report)
-    verdict = final(made.verdict, made.figures, trial.serving.metrics if trial.serving else {}, plan.gate, plan.force)
+    verdict = final(made.verdict, made.figures, serving.metrics if serving else {}, plan.gate, plan.force)
+    numbers = LogInNumbers.of(log)
     told = ModelReport(
         verdict=verdict,
         metrics=made.figures,
-        log=LogInNumbers.of(log),
+        log=numbers,
         settings=plan.decisive(),
         best_epoch=made.best_epoch,
         seconds=clock.laps,
     )
     draft = replace(made.draft, report=told.model_dump_json(indent=2).encode())
     reference = write_bundle(plan.bundles, draft, created_at_ms=int(time.time() * 1000))
-    update = None if verdict.outcome == "rejected" else announce(plan.source, plan.model, reference, made.figures)
-    run.clear()
-    clock.lap("publish")
     return TrainingResult(
-        plan.model, reference, update, verdict, log, made.figures, made.best_epoch, made.index, clock.laps
+        plan.model,
+        reference,
+        None,
+        verdict,
+        numbers,
+        log.read_through,
+        made.figures,
+        made.best_epoch,
+        made.index,
+        clock.laps,
     )
 
 

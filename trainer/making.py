@@ -15,7 +15,7 @@ import numpy as np
 
 from encoders.bundle import ENCODERS, EncoderDraft, IndexRecord, RetrieverDraft
 from encoders.neural import ModuleEncoder, SequenceModule
-from encoders.protocols import FloatArray, IntArray
+from encoders.protocols import FloatArray, IntArray, Retriever
 from encoders.vocabulary import Vocabulary
 from index.build import BuiltIndex, build_index
 from index.settings import IndexSettings
@@ -89,9 +89,7 @@ def make_encoder(material: Material, run: Checkpoint, clock: Clock, report: Repo
     if "figures" not in run.results:
         run.results["best_epoch"] = _fit(module, plan, events, split, report, run)
         clock.lap("fit")
-        half_life, retriever = plan.popularity_half_life, exact(ENCODERS[plan.settings.model](module))
-        figures = measure(retriever, split.train, events, split.test, plan.window_rule, half_life, report)
-        run.results["figures"] = figures
+        run.results["figures"] = _measure(exact(ENCODERS[plan.settings.model](module)), split.train, material, report)
         clock.lap("evaluate")
     best_epoch, figures = run.results["best_epoch"], run.results["figures"]
     report.say("Learning the newest events as well")
@@ -119,13 +117,12 @@ def make_retriever(material: Material, run: Checkpoint, clock: Clock, report: Re
     report.say(f"Learning the oldest {1 - test.mean():.0%} of the events")
     lessons.teach(retriever, ~test, "learning", report)
     clock.lap("learn")
-    figures = measure(retriever, ~test, events, test, rule, plan.popularity_half_life, report)
+    figures = _measure(retriever, ~test, material, report)
     clock.lap("evaluate")
     report.say("Learning the newest events as well")
     lessons.teach(retriever, test & ~held_back, "all events", report)
     clock.lap("refresh")
-    candidate = Party(retriever, learned_numbers(events, ~held_back), len(events.item_ids))
-    verdict = hold(material.trial, candidate, events, rule, plan.gate, report)
+    verdict = _judge(retriever, material, report)
     clock.lap("gate")
     lessons.teach(retriever, held_back, "newest events", report)
     clock.lap("newest")
@@ -141,13 +138,25 @@ def _learn_all_and_judge(
     if "verdict" not in run.results:
         _refresh(module, plan, events, before, run, "refresh", report)
         clock.lap("refresh")
-        candidate = Party(exact(kind(module)), learned_numbers(events, before), len(events.item_ids))
-        verdict = hold(trial, candidate, events, plan.window_rule, plan.gate, report)
+        verdict = _judge(exact(kind(module)), material, report)
         run.results["verdict"] = verdict.model_dump(mode="json")
         clock.lap("gate")
     _refresh(module, plan, events, trial.held_back, run, "newest events", report)
     clock.lap("newest")
     return Verdict.model_validate(run.results["verdict"])
+
+
+def _measure(retriever: Retriever, learned: BoolArray, material: Material, report: Report) -> dict[str, float]:
+    """Figures on the test part of a model that has learned what a mask is true for."""
+    plan, half_life = material.plan, material.plan.popularity_half_life
+    return measure(retriever, learned, material.log.events, material.split.test, plan.window_rule, half_life, report)
+
+
+def _judge(retriever: Retriever, material: Material, report: Report) -> Verdict:
+    """What the gate says of a model that has learned all that is not held back."""
+    plan, events, trial = material.plan, material.log.events, material.trial
+    candidate = Party(retriever, learned_numbers(events, ~trial.held_back), len(events.item_ids))
+    return hold(trial, candidate, events, plan.window_rule, plan.gate, report)
 
 
 def _refresh(
@@ -175,9 +184,8 @@ def _fit(
     run: Checkpoint,
 ) -> int:
     """Fit on the train part; returns the best epoch, 0 where there was nothing to fit before the refresh."""
-    known = split.train | split.validation
-    validation = training_rows(events.where(known), plan.window_rule, _numbers(events)[known], split.validation[known])
-    rows = training_rows(events.where(split.train), plan.window_rule, _numbers(events)[split.train], _all(split.train))
+    validation = training_rows(events, plan.window_rule, _numbers(events), split.validation, among=~split.test)
+    rows = training_rows(events, plan.window_rule, _numbers(events), split.train, among=split.train)
     if not len(rows):
         return 0
     report.say(f"Training on the oldest {split.train.mean():.0%} of the events, {rows.n_targets:,} next items")
@@ -215,7 +223,7 @@ def _origin(plan: TrainingPlan, log: Log, figures: dict[str, float]) -> dict[str
     return {
         "model": plan.model,
         "vocabulary": Vocabulary.from_ids(events.item_ids, plan.rules.catalogue),
-        "popularity": popularity(events, _numbers(events), len(events.item_ids), plan.popularity_half_life),
+        "popularity": popularity(events, plan.popularity_half_life),
         "window_rule": plan.window_rule,
         "metrics": figures,
         "trained_through": {plan.source.interactions: log.read_through},
@@ -236,10 +244,6 @@ def _sample_queries(encoder: ModuleEncoder[Any], plan: TrainingPlan, events: Int
 def _numbers(events: Interactions) -> IntArray:
     """Item number of each event; the vocabulary has the items in the order of their codes."""
     return events.item_codes + 1
-
-
-def _all(mask: BoolArray) -> BoolArray:
-    return np.ones(int(mask.sum()), dtype=bool)
 
 
 def _bar(report: Report, name: str) -> Callable[[FitProgress], None]:

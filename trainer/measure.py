@@ -20,9 +20,20 @@ from trainer.report import Report
 TOP_K = 10
 
 
-def popularity(events: Interactions, numbers: IntArray, n_items: int, half_life: timedelta) -> FloatArray:
-    """Decayed counts of the events' items. Shape: ``(n_events,)`` to ``(n_items + 1,)``."""
-    return decayed_counts(numbers, events.times_ms / 1000, events.weights, n_items, half_life.total_seconds())
+def popularity(events: Interactions, half_life: timedelta, among: BoolArray | slice = slice(None)) -> FloatArray:
+    """Decayed counts of a log's items: those of the item of code 0 under the number 1, and so on.
+
+    Args:
+        events: The log.
+        half_life: Of what an event adds.
+        among: The events that count, as a mask; without it all.
+
+    Shape:
+        - among: ``(n_events,)``
+        - Output: ``(n_items + 1,)``
+    """
+    numbers, times_s, weights = events.item_codes[among] + 1, events.times_ms[among] / 1000, events.weights[among]
+    return decayed_counts(numbers, times_s, weights, len(events.item_ids), half_life.total_seconds())
 
 
 def measure(
@@ -51,14 +62,12 @@ def measure(
     Shape:
         - learned, is_test: ``(n_events,)``
     """
-    n_items, known_users = len(events.item_ids), np.zeros(len(events.user_ids), dtype=bool)
+    known_users = np.zeros(len(events.user_ids), dtype=bool)
     known_users[events.user_codes[learned]] = True
     if not learned.any():
         report.say("Too few events to measure the model on")
         return {}
-    numbers = learned_numbers(events, learned)
-    before = ~is_test
-    popular = popularity(events.where(before), events.item_codes[before] + 1, n_items, half_life)
+    numbers, popular = learned_numbers(events, learned), popularity(events, half_life, ~is_test)
     return compare(retriever, popular, events, numbers, is_test, known_users, rule, report)
 
 

@@ -126,8 +126,8 @@ def hold(
         bundle = read_bundle(trial.serving.uri, trial.serving.manifest_sha256)
     except BundleError as error:
         return without_comparison(_unreadable(trial.serving, error), trial.version, settings)
-    serving = Party.of(bundle, events)
     ours, users = _values("the new model", candidate, trial, events, rule, settings, report)
+    serving = Party.of(bundle, events)
     theirs, _ = _values(trial.serving.version, serving, trial, events, rule, settings, report)
     return decide(compare(ours, theirs, users, settings), trial.serving.version, settings)
 

@@ -15,6 +15,7 @@ from tests.integration.test_train import SMALL, Silent, announced, clicks, make_
 from tests.processes import RawRecord, publish_raw
 from trainer.assess import assess
 from trainer.job import train
+from trainer.log import read_log
 from trainer.plan import TrainingPlan
 from trainer.pruning import alone_in
 from trainer.publish import current_updates
@@ -95,7 +96,7 @@ def test_what_is_new_is_learned_only_after_the_comparison(plan: TrainingPlan) ->
     result = train(replace(plan, settings=LEARNED.model_copy(update={"refresh_epochs": 30})), Silent())
     assert result.verdict.comparison
     assert result.verdict.comparison.n_queries == 50
-    bundle, events = read_bundle(result.bundle.uri), result.log.events
+    bundle, events = read_bundle(result.bundle.uri), read_log(plan.source, plan.rules, Silent()).events
     learned = assess(bundle, events, np.ones(len(events), dtype=bool), 60 / 660, Silent())
     assert learned.figures["ndcg@10"] > 0.3 > 0.2 > result.verdict.comparison.candidate
 

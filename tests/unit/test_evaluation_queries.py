@@ -83,9 +83,12 @@ def test_the_last_of_a_part_is_the_users_newest_event_in_it() -> None:
     assert np.flatnonzero(UserOrder.of(LOG.user_codes).is_last(mask)).tolist() == [1, 3]
 
 
-def test_an_item_counts_as_seen_from_the_users_second_event_of_it() -> None:
-    log = make_log([(0, 1, 1), (1, 1, 2), (0, 0, 3), (0, 1, 4), (0, 1, 5)])
-    assert UserOrder.of(log.user_codes).seen_before(log.item_codes).tolist() == [False, False, False, True, True]
+def test_the_order_of_a_log_is_user_by_user() -> None:
+    order = UserOrder.of(np.array([2, 0, 2, 0, 5]))
+    assert order.by_user.tolist() == [1, 3, 0, 2, 4]
+    assert order.place.tolist() == [2, 0, 3, 1, 4]
+    assert order.first.tolist() == [2, 0, 2, 0, 4]
+    assert order.n_before.tolist() == [0, 0, 1, 1, 0]
 
 
 def test_a_log_without_events_has_no_queries() -> None:

@@ -13,6 +13,8 @@ from tests.rankers import Fixed, Silent, full_scores
 from trainer.evaluation.metrics import NOT_FOUND
 from trainer.evaluation.queries import Crop, Excluded, Queries
 from trainer.evaluation.run import (
+    ANSWERS_AT_ONCE,
+    QUERIES_AT_ONCE,
     Answers,
     Evaluation,
     allowed_lists,
@@ -30,13 +32,15 @@ FALLING = np.array([0, 5, 4, 3, 2, 1], dtype=np.float32)
 
 
 class Counting:
-    """Popularity that keeps how many items it was asked for."""
+    """Popularity that keeps how many items it was asked for, and by how many at once."""
 
     def __init__(self) -> None:
         self.asked: list[int] = []
+        self.n_windows: list[int] = []
 
     def retrieve(self, windows: IntArray, k: int) -> tuple[IntArray, FloatArray]:
         self.asked.append(k)
+        self.n_windows.append(len(windows))
         return PopularityRetriever(FALLING).retrieve(windows, k)
 
 
@@ -132,6 +136,17 @@ def test_a_retriever_is_asked_once_where_what_is_left_out_is_known() -> None:
     model = Counting()
     allowed_lists(ask(LOG, "seen"), np.array([0, 1]), model, N_ITEMS, k=2)
     assert model.asked == [4]
+
+
+def test_users_of_long_histories_are_asked_about_a_few_at_a_time() -> None:
+    """Each is asked about once, and what a batch leaves out stays within bounds."""
+    n_events, model = 6_000, Counting()
+    log = make_log([(0, event % N_ITEMS, event) for event in range(n_events)])
+    answers = rank_listed(ask(log, "last"), model, N_ITEMS, k=1)
+    assert model.n_windows[0] == QUERIES_AT_ONCE
+    assert model.n_windows[-2] <= ANSWERS_AT_ONCE // (n_events - QUERIES_AT_ONCE) < QUERIES_AT_ONCE / 2
+    assert sum(model.n_windows) == n_events - 1
+    assert answers.lists[:, 0].tolist() == [2 if event % N_ITEMS == 0 else 1 for event in range(n_events - 1)]
 
 
 def test_a_retriever_that_has_no_more_is_not_asked_again() -> None:

@@ -6,7 +6,7 @@ import numpy as np
 
 from encoders.window import WindowRule
 from tests.logs import make_log
-from trainer.dataset import cut_windows, training_rows
+from trainer.dataset import TrainingRows, cut_windows, training_rows
 
 RULE = WindowRule(max_len=4)
 
@@ -38,6 +38,28 @@ def test_only_marked_events_are_targets_and_the_others_still_inputs() -> None:
     rows = training_rows(log, RULE, log.item_codes + 1, np.array([False, False, False, True]))
     assert rows.inputs.tolist() == [[1, 2, 3, 4]]
     assert rows.targets.tolist() == [[0, 0, 4, 0]]
+
+
+def test_rows_of_a_part_are_those_of_a_copy_of_it() -> None:
+    random = np.random.default_rng(0)
+    log = make_log([(*random.integers(0, (9, 20)).tolist(), time_s) for time_s in range(300)])
+    numbers, is_target, among = log.item_codes + 1, random.random(300) < 0.8, random.random(300) < 0.7
+    numbers[::13] = 0
+    rows = training_rows(log, RULE, numbers, is_target, among)
+    copied = training_rows(log.where(among), RULE, numbers[among], is_target[among])
+    assert len(rows) > 50
+    assert np.array_equal(rows.inputs, copied.inputs)
+    assert np.array_equal(rows.targets, copied.targets)
+
+
+def test_a_row_reaches_to_its_last_target_and_one_without_targets_nowhere() -> None:
+    targets = np.array([[0, 3, 0, 2, 0], [0, 0, 0, 0, 0], [1, 0, 0, 0, 4]], dtype=np.int32)
+    assert TrainingRows(np.ones_like(targets), targets).lengths.tolist() == [4, 0, 5]
+
+
+def test_targets_are_counted_by_item() -> None:
+    targets = np.array([[0, 3, 1], [3, 3, 0]], dtype=np.int32)
+    assert TrainingRows(np.ones_like(targets), targets).counts(n_items=4).tolist() == [2, 1, 0, 3, 0]
 
 
 def test_a_gap_begins_a_new_row_and_its_first_item_is_the_last_target_of_the_old_one() -> None:

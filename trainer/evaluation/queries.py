@@ -13,8 +13,8 @@ import numpy as np
 
 from encoders.protocols import IntArray
 from encoders.window import WindowRule
-from trainer.dataset import Timelines, cut_windows
-from trainer.interactions import BoolArray, Interactions
+from trainer.dataset import Timelines, by_user_of, cut_windows
+from trainer.interactions import AnyIntArray, BoolArray, Interactions
 
 Excluded = Literal["none", "last", "fed", "seen"]
 """What may not be listed: nothing, the newest item of the window, all of the window, all that the user had before."""
@@ -34,11 +34,11 @@ Windows = Crop | WindowRule
 class UserOrder:
     """A log user by user, each user's events in their order."""
 
-    by_user: IntArray
+    by_user: AnyIntArray
     """Positions of the events. Shape: ``(E,)``."""
-    place: IntArray
+    place: AnyIntArray
     """Where each event stands in `by_user`. Shape: ``(E,)``."""
-    first: IntArray
+    first: AnyIntArray
     """Where the first event of each event's user stands in `by_user`. Shape: ``(E,)``."""
 
     @classmethod
@@ -46,17 +46,18 @@ class UserOrder:
         """The order of a log.
 
         Example:
-            >>> UserOrder.of(np.array([1, 0, 1])).n_before
-            array([0, 0, 1])
+            >>> UserOrder.of(np.array([1, 0, 1])).n_before.tolist()
+            [0, 0, 1]
         """
-        by_user = np.argsort(user_codes, kind="stable")
+        by_user = by_user_of(user_codes)
         place = np.empty_like(by_user)
-        place[by_user] = np.arange(len(by_user))
-        ascending = user_codes[by_user]
-        return cls(by_user, place, np.searchsorted(ascending, ascending)[place])
+        place[by_user] = np.arange(len(by_user), dtype=by_user.dtype)
+        n_events = np.bincount(user_codes)
+        begins = (np.cumsum(n_events) - n_events).astype(by_user.dtype)
+        return cls(by_user, place, begins[user_codes])
 
     @property
-    def n_before(self) -> IntArray:
+    def n_before(self) -> AnyIntArray:
         """How many events of the same user come before each event. Shape: ``(E,)``."""
         return self.place - self.first
 
@@ -66,13 +67,6 @@ class UserOrder:
         np.maximum.at(newest, self.first[mask], self.place[mask])
         last: BoolArray = mask & (newest[self.first] == self.place)
         return last
-
-    def seen_before(self, item_codes: IntArray) -> BoolArray:
-        """Which events are of an item that their user had before. Shape: ``(E,)``."""
-        pairs = self.first[self.by_user] * (int(item_codes.max(initial=0)) + 1) + item_codes[self.by_user]
-        seen = np.ones(len(item_codes), dtype=bool)
-        seen[self.by_user[np.unique(pairs, return_index=True)[1]]] = False
-        return seen
 
 
 def crop_windows(order: UserOrder, max_len: int) -> Timelines:
@@ -141,7 +135,7 @@ class Queries:
         return self.numbers[self.targets]
 
     @property
-    def n_before(self) -> IntArray:
+    def n_before(self) -> AnyIntArray:
         """How many events the user had before each target. Shape: ``(Q,)``."""
         return self.order.n_before[self.targets]
 

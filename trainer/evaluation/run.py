@@ -7,7 +7,7 @@ embedding dimension.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,10 +18,12 @@ from encoders.fusion import Lists
 from encoders.protocols import FloatArray, IntArray, Retriever, SequenceEncoder
 from trainer.evaluation.metrics import KS, NOT_FOUND
 from trainer.evaluation.queries import Queries
-from trainer.interactions import BoolArray
+from trainer.interactions import AnyIntArray, BoolArray
 from trainer.report import Report
 
 QUERIES_AT_ONCE = 512
+ANSWERS_AT_ONCE = 2**20
+"""Items of lists that are asked for at once: who has seen thousands of items needs a list of thousands."""
 SCORES_AT_ONCE = 2**24
 """Scores that are held at once, 64 MB."""
 
@@ -147,11 +149,25 @@ def rank_listed(
     order = np.argsort(queries.n_before, kind="stable")
     watch = Watch()
     retriever = timed(retriever, watch)
-    for start in range(0, len(order), QUERIES_AT_ONCE):
-        some = order[start : start + QUERIES_AT_ONCE]
+    for batch in _batches(k + queries.n_before[order]):
+        some = order[batch]
         lists[some], _ = allowed_lists(queries, some, retriever, n_items, k)
-        show(start + len(some))
+        show(batch.start + len(some))
     return Answers(ranks_in(lists, queries.target_items), lists, watch.seconds)
+
+
+def _batches(n_answers: AnyIntArray) -> Iterator[slice]:
+    """Which queries are asked together.
+
+    Args:
+        n_answers: How many items each one's list may have to be chosen from, ascending.
+    """
+    start = 0
+    while start < len(n_answers):
+        most = int(n_answers[min(start + QUERIES_AT_ONCE, len(n_answers)) - 1])
+        stop = start + max(1, min(QUERIES_AT_ONCE, ANSWERS_AT_ONCE // most))
+        yield slice(start, stop)
+        start = stop
 
 
 def allowed_lists(
