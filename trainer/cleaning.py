@@ -22,7 +22,7 @@ from encoders.records import DEFAULT_CATALOGUE
 from encoders.window import WindowRule
 from trainer.firsts import first_of_each
 from trainer.ids import Codes
-from trainer.interactions import BoolArray, Interactions
+from trainer.interactions import BoolArray, Interactions, narrowed
 from trainer.rows import Columns, RowMaker, Rows
 
 _RECORDS_AT_ONCE = 5_000
@@ -71,8 +71,8 @@ def clean(rows: Rows, rules: CleaningRules, now_ms: int) -> tuple[Interactions, 
         item_codes,
         columns.times_ms[kept],
         columns.types[kept],
-        columns.partitions[kept],
-        columns.offsets[kept],
+        narrowed(columns.partitions[kept]),
+        narrowed(columns.offsets[kept]),
     )
     return interactions, dropped
 

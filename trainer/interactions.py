@@ -22,6 +22,18 @@ def position_type(n: int) -> np.dtype[Any]:
     return np.dtype(np.int32 if n < 2**31 else np.int64)
 
 
+def narrowed(values: AnyIntArray) -> AnyIntArray:
+    """The same numbers in the narrowest type that all of them fit in.
+
+    Example:
+        >>> narrowed(np.array([0, 3])).dtype, narrowed(np.array([0, 2**31])).dtype
+        (dtype('int8'), dtype('int64'))
+    """
+    least, most = int(values.min(initial=0)), int(values.max(initial=0))
+    types = (np.dtype(name) for name in ("int8", "int16", "int32", "int64"))
+    return values.astype(next(each for each in types if np.iinfo(each).min <= least and most <= np.iinfo(each).max))
+
+
 @dataclass(frozen=True)
 class Interactions:
     """Cleaned events with an item, each user's events in the order in which a worker applies them.
@@ -40,7 +52,7 @@ class Interactions:
     type_codes: AnyIntArray
     partitions: AnyIntArray
     """Where each event stands in the topic."""
-    offsets: IntArray
+    offsets: AnyIntArray
 
     def __len__(self) -> int:
         return len(self.user_codes)
