@@ -222,7 +222,7 @@ def main() -> int:
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rows", type=int, default=10_000_000, metavar="N", help="interactions (10,000,000)")
-    parser.add_argument("--model", default="gru", help="what is trained: gru, lru or sasrec (gru)")
+    parser.add_argument("--model", default="gru", help="what is trained, as trainer.model names it (gru)")
     parser.add_argument("--steps", type=int, default=50, metavar="N", help="of each fit that are done (50)")
     parser.add_argument("--part", type=float, default=0.02, help="share of the events that test, and validate (0.02)")
     parser.add_argument("--output", type=Path, metavar="FILE", help="write the figures there, as JSON")

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from encoders.compiled import compiled
 from encoders.protocols import IntArray
 from trainer.interactions import BoolArray, Interactions
 
@@ -42,9 +43,15 @@ def _time_at(times: IntArray, fraction: float) -> float:
 
 def running_max_by_user(events: Interactions) -> IntArray:
     """Each event's time, or the latest that the same user had before it. Shape: ``(n_events,)``, milliseconds."""
-    by_user = np.argsort(events.user_codes, kind="stable")
-    # Shifted so far apart that one user's times cannot reach into the next one's.
-    shift = events.user_codes[by_user] * (int(events.times_ms.max(initial=0)) + 1)
     latest = np.empty_like(events.times_ms)
-    latest[by_user] = np.maximum.accumulate(events.times_ms[by_user] + shift) - shift
+    reached = np.full(int(events.user_codes.max(initial=-1)) + 1, np.iinfo(np.int64).min)
+    _run(events.user_codes, events.times_ms, reached, latest)
     return latest
+
+
+@compiled
+def _run(users: IntArray, times_ms: IntArray, reached: IntArray, latest: IntArray) -> None:
+    for event in range(len(users)):
+        user = users[event]
+        reached[user] = max(reached[user], times_ms[event])
+        latest[event] = reached[user]

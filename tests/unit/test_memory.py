@@ -54,6 +54,11 @@ def bytes_held_by(step: Callable[[], Any]) -> tuple[Any, int]:
     return result, tracemalloc.get_traced_memory()[1] - before
 
 
+def test_a_log_is_split_without_a_sort_of_it(log: Interactions) -> None:
+    _, held = bytes_held_by(lambda: split_by_time(log, 0.1, 0.1))
+    assert held < 20 * N_EVENTS + SLACK
+
+
 def test_rows_are_made_without_a_copy_of_the_log(log: Interactions) -> None:
     split, numbers = split_by_time(log, 0.1, 0.1), log.item_codes + 1
     rows, held = bytes_held_by(lambda: training_rows(log, RULE, numbers, split.validation, among=~split.test))
