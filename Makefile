@@ -42,7 +42,7 @@ test: $(STAMP) ## All tests: the pure ones first, then those on real servers.
 soak: $(STAMP) ## One hundred kills under load, in about ten minutes; then everything is compared.
 	$(BIN)/python -m tests.soak $(ARGS)
 
-memory: $(STAMP) ## What training on ten million interactions takes, in half an hour; writes an archive of 0.5 GB into the temporary folder first.
+memory: $(STAMP) ## What training on ten million interactions takes, part by part; writes an archive of 0.5 GB into the temporary folder first.
 	$(BIN)/python -m tests.training_memory --output docs/quality/memory.json $(ARGS)
 
 demo: $(STAMP) ## MovieLens through the whole pipeline, in about three minutes.

@@ -200,5 +200,5 @@ def _checksum(header: dict[str, Any], tensors: dict[str, torch.Tensor]) -> str:
     content = sha256(json.dumps(header, sort_keys=True).encode())
     for name in sorted(tensors):
         content.update(name.encode())
-        content.update(tensors[name].numpy().tobytes())
+        content.update(tensors[name].numpy().reshape(-1).data)  # no copy
     return content.hexdigest()
