@@ -105,7 +105,8 @@ class Workshop:
         queries = within.queries("validation")
         flattered = "; it is asked the same part, which flatters it" if part == "validation" else ""
         self.report.say(f"{exam.name}: learning the weights of {contender.name}{flattered}")
-        watch = Stopwatch(sum((member.cost for member in members), Cost()))
+        # Where the exam has a validation part, these are the members that will be asked, and are paid for already.
+        watch = Stopwatch(Cost() if within is exam else sum((member.cost for member in members), Cost()))
         lists, targets = _allowed(queries, [member.answers for member in members], config.depth)
         weights = learned_weights(lists, targets, max(KS), config.metric, config.fusion)
         shares = ", ".join(f"{m.name} {w:.2f}" for m, w in zip(contender.members, weights, strict=True))
