@@ -6,7 +6,7 @@ import faiss
 import numpy as np
 
 from index.kernels import set_kernels
-from index.protocol import BoolArray, FloatArray, IntArray, VectorIndex
+from index.protocol import BoolArray, Excluded, ExcludingSearch, FloatArray, IntArray, VectorIndex
 
 set_kernels()
 
@@ -23,6 +23,8 @@ class Overlay:
     A query pays for removals only where they are among its best answers: it is then searched again, further. Where
     all the best of a query have gone, those that come next lie close together, and an index of one byte a
     dimension finds items of nearly their score, not always the very same.
+
+    Without additions it leaves out what each query excludes, where its base can.
 
     Args:
         base: The index.
@@ -57,6 +59,7 @@ class Overlay:
         if removed is not None and removed[n_base + 1 :].any():
             left = ~removed[n_base + 1 :]
             self._added, self._numbers = self._added[left], self._numbers[left]
+        self.excludes = not len(self._added) and isinstance(self._base, ExcludingSearch) and self._base.excludes
 
     def search(self, queries: FloatArray, k: int) -> tuple[IntArray, FloatArray]:
         """Item numbers and scores, best first; see `ItemSearch.search`."""
@@ -70,3 +73,13 @@ class Overlay:
         scores = np.concatenate([scores, added_scores], axis=1)
         best = np.argsort(-scores, axis=1, kind="stable")[:, :k]
         return np.take_along_axis(numbers, best, axis=1), np.take_along_axis(scores, best, axis=1)
+
+    def search_without(self, queries: FloatArray, k: int, excluded: Excluded) -> tuple[IntArray, FloatArray]:
+        """The best of what each query does not exclude; see `ExcludingSearch.search_without`.
+
+        Raises:
+            TypeError: If this overlay does not exclude.
+        """
+        if not (self.excludes and isinstance(self._base, ExcludingSearch)):
+            raise TypeError("what queries exclude cannot be left out of additions, or of an index that does not exclude")
+        return self._base.search_without(queries, k, excluded)

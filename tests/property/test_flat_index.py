@@ -10,6 +10,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from index.flat import FlatIndex
+from index.overlay import Overlay
 from index.protocol import Excluded, ExcludingSearch
 
 BLOCK_SCORES = 1 << 18
@@ -108,7 +109,8 @@ def test_the_best_of_what_a_query_leaves_are_found(given_asked: Asked, share: fl
             gone = items[first:end]
             allowed[b, gone[gone > 0] - 1] = False
     index = FlatIndex.build(vectors)
-    view = index.without(removed) if removed_share else index
+    view = Overlay(index, removed)  # passes the question on, to what is left of the index where items have gone
     assert isinstance(view, ExcludingSearch)
+    assert view.excludes
     found = view.search_without(queries, given_asked.k, Excluded(items, ranges))
     assert_best(queries @ vectors[1:].T, allowed, found)
