@@ -81,5 +81,7 @@ class Overlay:
             TypeError: If this overlay does not exclude.
         """
         if not (self.excludes and isinstance(self._base, ExcludingSearch)):
-            raise TypeError("what queries exclude cannot be left out of additions, or of an index that does not exclude")
+            raise TypeError(
+                "what queries exclude cannot be left out of additions, or of an index that does not exclude"
+            )
         return self._base.search_without(queries, k, excluded)

@@ -9,6 +9,8 @@ import pytest
 
 from streams.settings import KafkaSettings, RedisSettings
 from tests.faults.timing import BATCH, soon_noticed
+from tests.integration.conftest import broker as broker
+from tests.integration.conftest import deployments as deployments
 from tests.processes import Deployment
 from tests.servers import Valkey
 

@@ -1,7 +1,7 @@
 """A worker to which something happens at a chosen moment: `python -m tests.faults.staged_worker`, then its options.
 
-The environment says what and when: STAGE, a `Stage`, and STAGE_AT, the number of the script call (or of the batch
-that is produced) at which it happens.
+The environment says what and when: STAGE, a `Stage`; STAGE_AT, the number of the script call (or of the batch
+that is produced) at which it happens; and for some stages STAGE_WHILE, a file: it happens for as long as that is there.
 """
 
 from __future__ import annotations
@@ -13,8 +13,10 @@ import sys
 from collections.abc import Sequence
 from enum import StrEnum
 from itertools import count
+from pathlib import Path
 
 from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import ResponseError
 
 import streams.app
 import streams.delivery
@@ -27,6 +29,8 @@ COMMAND = ("-m", "tests.faults.staged_worker")
 CRASHED = 70
 """Exit code of a staged crash."""
 SLOW_S = 0.1
+_LOOK_S = 0.02
+"""How often a held script looks whether it may run."""
 
 
 class Stage(StrEnum):
@@ -42,6 +46,10 @@ class Stage(StrEnum):
     """Every script takes a while, so that at any moment there are batches on their way."""
     LOSE_ANSWERS = "lose-answers"
     """The script runs, but every second answer is lost, from the start."""
+    HOLD = "hold"
+    """While STAGE_WHILE is there, no batch's script runs: each is on its way for as long."""
+    REFUSE = "refuse"
+    """While STAGE_WHILE is there, the script of the batch that begins at offset STAGE_AT fails, and no other's."""
 
 
 class StagedStore(RedisStore):
@@ -50,12 +58,15 @@ class StagedStore(RedisStore):
     calls = count(1)
     stage = os.environ.get("STAGE")
     stage_at = int(os.environ.get("STAGE_AT", "1"))
+    stage_while = Path(os.environ.get("STAGE_WHILE", os.devnull))
 
     async def apply(self, partition: int, token: str, changes: Changes) -> Applied:
         """Let the fault happen before or after the script."""
         call = next(self.calls)
         if self.stage == Stage.SLOW:
             await asyncio.sleep(SLOW_S)
+        if changes.end > changes.start:  # else it only asks who owns the partition
+            await self._while_staged(changes.start)
         now = call == self.stage_at
         if now and self.stage == Stage.CRASH_BEFORE:
             os._exit(CRASHED)
@@ -67,6 +78,13 @@ class StagedStore(RedisStore):
         if self.stage == Stage.LOSE_ANSWERS and call % 2 == 0:
             raise RedisConnectionError("the answer was lost")
         return applied
+
+    async def _while_staged(self, start: int) -> None:
+        """Wait, or fail, where the stage and its file say so."""
+        while self.stage == Stage.HOLD and self.stage_while.exists():  # noqa: ASYNC110  # a file tells nobody
+            await asyncio.sleep(_LOOK_S)
+        if self.stage == Stage.REFUSE and start == self.stage_at and self.stage_while.exists():
+            raise ResponseError("a batch that the stage refuses")
 
 
 async def deliver_half(
