@@ -15,12 +15,12 @@ import numpy as np
 
 from encoders.bundle import ENCODERS, EncoderDraft, IndexRecord, RetrieverDraft
 from encoders.neural import ModuleEncoder, SequenceModule
-from encoders.protocols import FloatArray, IntArray, Retriever
+from encoders.protocols import IntArray, Retriever
 from encoders.vocabulary import Vocabulary
 from index.build import BuiltIndex, build_index
 from index.settings import IndexSettings
 from trainer.checkpoint import Checkpoint
-from trainer.dataset import cut_windows, training_rows
+from trainer.dataset import training_rows
 from trainer.fit import FitProgress, build_model, fit, refresh
 from trainer.gate import Verdict
 from trainer.interactions import BoolArray, Interactions
@@ -31,9 +31,7 @@ from trainer.plan import TrainingPlan
 from trainer.report import Report
 from trainer.split import Split
 from trainer.trial import Party, Trial, hold
-
-RECALL_QUERIES = 1_000
-"""Windows that the index is tuned with and its recall measured."""
+from trainer.tuning import latest_windows
 
 
 class Clock:
@@ -199,7 +197,7 @@ def _index(encoder: ModuleEncoder[Any], plan: TrainingPlan, events: Interactions
     wanted = plan.index
     return build_index(
         encoder.item_vectors,
-        _sample_queries(encoder, plan, events, split),
+        encoder.encode(latest_windows(events, plan.window_rule, _numbers(events), split))[1],
         kind=wanted.kind,
         target_recall=wanted.target_recall,
         k=wanted.k,
@@ -229,16 +227,6 @@ def _origin(plan: TrainingPlan, log: Log, figures: dict[str, float]) -> dict[str
         "trained_through": {plan.source.interactions: log.read_through},
         "items_offsets": log.items_offsets,
     }
-
-
-def _sample_queries(encoder: ModuleEncoder[Any], plan: TrainingPlan, events: Interactions, split: Split) -> FloatArray:
-    """Query vectors of sessions of the validation and the test part; of all sessions where these are empty."""
-    held_out = np.flatnonzero(split.validation | split.test)
-    if not len(held_out):
-        held_out = np.arange(len(events))
-    some = held_out[np.linspace(0, len(held_out) - 1, min(len(held_out), RECALL_QUERIES)).astype(np.int64)]
-    windows = cut_windows(events, plan.window_rule).windows(some, _numbers(events), plan.window_rule.max_len)
-    return encoder.encode(windows)[1]
 
 
 def _numbers(events: Interactions) -> IntArray:

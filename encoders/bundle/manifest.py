@@ -45,7 +45,8 @@ class IndexRecord(BaseModel):
     kind: str
     params: dict[str, Any] = Field(default_factory=dict)
     recall: dict[str, float] = Field(default_factory=dict)
-    """Measured against exact search, by name, such as `recall@10`."""
+    """Measured against exact search, by name, such as `recall@10`, on the windows that it was tuned with: those of
+    users after their newest events, which nothing has followed that the model could learn."""
     file: Literal["index.faiss"] = "index.faiss"
 
 
