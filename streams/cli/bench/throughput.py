@@ -16,7 +16,7 @@ from streams.cli.bench.drain import Drained, drain, fill
 from streams.cli.bench.events import Load
 from streams.cli.bench.limit import LimitOptions, measure_limit
 from streams.cli.bench.stage import PARTITIONS, Ground, Stage
-from streams.settings import WorkerSettings
+from streams.settings import KafkaSettings, RedisSettings, WorkerSettings
 
 CATALOGUE = "ml1m"
 LIMIT_EVENTS = 100_000
@@ -62,6 +62,11 @@ def run(stage: Stage) -> Figures:
     return figures
 
 
+def worker_settings(catalogue: Catalogue) -> WorkerSettings:
+    """How the worker is set up; what peers share with it is taken from here, too."""
+    return WorkerSettings(top_n=catalogue.top_n)
+
+
 def drain_with_worker(stage: Stage, catalogue: Catalogue, n_events: int, most_s: float) -> Drained:
     """One worker drains the catalogue's clicks."""
     with _drained(stage, catalogue, n_events, most_s) as (_, _, drained):
@@ -78,7 +83,7 @@ def _drained(
         load = Load(clicks(catalogue, n_events), PARTITIONS)
         fill(ground, load)
         ground.announce(update)
-        worker = ground.worker(window=WINDOW_RULE, worker=WorkerSettings(top_n=catalogue.top_n))
+        worker = ground.worker(window=WINDOW_RULE, worker=worker_settings(catalogue))
         yield ground, load, drain(ground, load, [worker], stage.console, most_s=most_s)
 
 
@@ -117,16 +122,22 @@ def _drain_with_peer(stage: Stage, catalogue: Catalogue, name: str, size: Size) 
     with stage.ground() as ground:
         load = Load(clicks(catalogue, size.peer_events), PARTITIONS)
         fill(ground, load)
-        topics = ground.kafka.topics
-        options = {
-            "--brokers": ground.kafka.brokers,
-            "--input": topics.interactions,
-            "--output": topics.recommendations,
-            "--bundle": str(bundle_path(update.uri)),
-            "--group": ground.kafka.group_id,
-            "--top-n": str(catalogue.top_n),
-            "--redis": ground.redis.url,
-            "--key-prefix": ground.redis.key_prefix,
-        }
-        peer = ground.python(name, "-m", f"streams.cli.bench.peers.{name}", *chain(*options.items()))
+        arguments = peer_arguments(ground.kafka, ground.redis, update.uri, worker_settings(catalogue))
+        peer = ground.python(name, "-m", f"streams.cli.bench.peers.{name}", *arguments)
         return drain(ground, load, [peer], stage.console, most_s=size.most_s)
+
+
+def peer_arguments(kafka: KafkaSettings, redis: RedisSettings, bundle_uri: str, worker: WorkerSettings) -> list[str]:
+    """The command line of a peer: where our worker would work, and as it would."""
+    options = {
+        "--brokers": kafka.brokers,
+        "--input": kafka.topics.interactions,
+        "--output": kafka.topics.recommendations,
+        "--bundle": str(bundle_path(bundle_uri)),
+        "--group": kafka.group_id,
+        "--top-n": str(worker.top_n),
+        "--max-batch": str(worker.max_batch),
+        "--redis": redis.url,
+        "--key-prefix": redis.key_prefix,
+    }
+    return list(chain(*options.items()))

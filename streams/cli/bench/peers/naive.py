@@ -18,6 +18,9 @@ from kafka import KafkaConsumer
 from streams.cli.bench.peers.options import PeerOptions, peer_options
 from streams.cli.bench.peers.recommender import Recommender
 
+POLL = 500
+"""Records of one poll where events are answered one at a time: the default of Kafka's own client."""
+
 
 def main() -> None:
     """Run until SIGTERM."""
@@ -50,18 +53,25 @@ def naive_app(options: PeerOptions, datadir: Path) -> faust.App:
     return app
 
 
-def stock_app(options: PeerOptions, datadir: Path, **settings: Any) -> faust.App:
-    """A Faust app on Faust's own driver; short timeouts, since the embedded broker holds a joining group for long."""
+def stock_app(options: PeerOptions, datadir: Path, max_poll_records: int = POLL, **settings: Any) -> faust.App:
+    """A Faust app on Faust's own driver; short timeouts, since the embedded broker holds a joining group for long.
+
+    Args:
+        options: How it is started.
+        datadir: Where Faust may write.
+        max_poll_records: Most records that Faust takes from its fetches at once.
+        settings: Others of Faust's.
+    """
     return faust.App(
         options.group,
         broker=";".join(f"kafka://{address}" for address in options.brokers.split(",")),
         broker_session_timeout=6.0,
         broker_heartbeat_interval=2.0,
         broker_rebalance_timeout=6.0,
-        broker_max_poll_records=500,
+        broker_max_poll_records=max_poll_records,
         consumer_auto_offset_reset="earliest",
         store="memory://",
-        stream_buffer_maxsize=4096,
+        stream_buffer_maxsize=max(4096, max_poll_records),
         stream_wait_empty=False,
         topic_disable_leader=True,
         web_enabled=False,

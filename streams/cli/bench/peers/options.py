@@ -12,6 +12,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from streams.settings import WorkerSettings
+
+_WORKER = WorkerSettings()
+
 
 class PeerOptions(NamedTuple):
     """What a peer has to know."""
@@ -25,6 +29,8 @@ class PeerOptions(NamedTuple):
     redis: str | None = None
     """Address of a Redis, for a peer that keeps its state there."""
     key_prefix: str = ""
+    max_batch: int = _WORKER.max_batch
+    """Most events that a peer that works in batches works out at once."""
 
 
 def peer_options(program: str, arguments: Sequence[str] | None = None) -> PeerOptions:
@@ -38,4 +44,5 @@ def peer_options(program: str, arguments: Sequence[str] | None = None) -> PeerOp
     parser.add_argument("--top-n", default=10, type=int, metavar="N")
     parser.add_argument("--redis", metavar="URL")
     parser.add_argument("--key-prefix", default="", metavar="TEXT")
+    parser.add_argument("--max-batch", default=_WORKER.max_batch, type=int, metavar="N")
     return PeerOptions(**vars(parser.parse_args(arguments)))
