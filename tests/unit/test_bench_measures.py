@@ -90,3 +90,9 @@ def test_what_was_never_published_is_not_lost() -> None:
     answers = Answers(Load(clicks(10), 2))
     answered(answers, 0, 1, 3)
     assert answers.tally(complete=True, end=4).lost == 1
+
+
+def test_what_was_published_from_a_place_on_is_expected_from_there_on() -> None:
+    answers = Answers(Load(clicks(10), 2))
+    answered(answers, 5, 7)
+    assert answers.tally(complete=True, start=5, end=8).lost == 1

@@ -61,17 +61,19 @@ class Answers:
         self.n_answered += len(first)
         np.add.at(self.counts, known, 1)
 
-    def tally(self, *, complete: bool, end: int | None = None) -> Tally:
+    def tally(self, *, complete: bool, start: int = 0, end: int | None = None) -> Tally:
         """The count at the end.
 
         Args:
             complete: Whether every event should have a list. Else the process was stopped on the way, and only
                 what came before the newest answered event of its partition should.
+            start: Number of the first event that was published, where every event should have a list.
             end: Number after the last event that was published; all of them if not given.
         """
         answered = self.counts > 0
         if complete:
-            expected = np.arange(len(answered)) < (len(answered) if end is None else end)
+            expected = np.zeros(len(answered), dtype=bool)
+            expected[start:end] = True
         else:
             newest = np.full(self._load.n_partitions, -1)
             np.maximum.at(newest, self._load.partition[answered], self._load.rank[answered])

@@ -14,6 +14,31 @@ Figures = dict[str, float | int | str]
 """Flat: what a benchmark writes as one JSON object."""
 
 
+class Counted:
+    """What became of the events of all measurements of a benchmark."""
+
+    def __init__(self) -> None:
+        self._events = self._lost = self._duplicates = 0
+
+    def add(self, events: int, lost: int, duplicates: int) -> None:
+        """Count one measurement."""
+        self._events += events
+        self._lost += lost
+        self._duplicates += duplicates
+
+    def figures(self) -> Figures:
+        """As flat keys of a benchmark's JSON.
+
+        Example:
+            >>> counted = Counted()
+            >>> counted.add(10, 1, 0)
+            >>> counted.add(20, 0, 2)
+            >>> counted.figures()
+            {'events': 30, 'lost': 1, 'duplicates': 2}
+        """
+        return {"events": self._events, "lost": self._lost, "duplicates": self._duplicates}
+
+
 class Goal(NamedTuple):
     """What one figure is to reach."""
 

@@ -15,7 +15,7 @@ from encoders.bundle import EncoderDraft, read_encoder_bundle, write_bundle
 from encoders.gru import GRUEncoder
 from encoders.records import ModelUpdate
 from encoders.window import WindowRule
-from streams.cli.bench.benchmark import Figures
+from streams.cli.bench.benchmark import Counted, Figures
 from streams.cli.bench.catalogues import WINDOW_RULE
 from streams.cli.bench.drain import Drained, drain, drain_bursts, fill
 from streams.cli.bench.events import Load
@@ -69,14 +69,11 @@ class Click(NamedTuple):
 def run(stage: Stage) -> Figures:
     """One worker for all pasts, one for each window."""
     size = QUICK if stage.quick else FULL
-    figures: Figures = {"events": 0, "lost": 0, "duplicates": 0}
-
-    def add(drained: Drained) -> None:
-        for key, count in (("events", drained.n_events), ("lost", drained.lost), ("duplicates", drained.duplicates)):
-            figures[key] = int(figures[key]) + count
-
+    counted = Counted()
+    figures: Figures = {}
     costs = _by_past(stage, size)
-    add(costs[PASTS[0]][0])
+    of_all = costs[PASTS[0]][0]  # what became of the events is told for the whole load
+    counted.add(of_all.n_events, of_all.lost, of_all.duplicates)
     for past, parts in costs.items():
         figures[f"cpu_us_per_event_{past}"] = round(median(part.cpu_us_per_event for part in parts), 2)
         figures[f"events_per_s_{past}"] = round(median(part.events_per_s for part in parts), 1)
@@ -87,9 +84,9 @@ def run(stage: Stage) -> Figures:
     figures[f"ratio_{high}_to_{low}"] = round(ratio, 3)
     for max_len in WINDOWS:
         drained, stored = _with_window(stage, max_len)
-        add(drained)
+        counted.add(drained.n_events, drained.lost, drained.duplicates)
         figures.update(stored)
-    return figures
+    return counted.figures() | figures
 
 
 def _by_past(stage: Stage, size: Size) -> dict[int, list[Drained]]:

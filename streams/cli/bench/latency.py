@@ -12,7 +12,7 @@ import numpy as np
 
 from encoders.records import ModelUpdate
 from streams.cli.bench.answers import Answers, Receiver, Tally
-from streams.cli.bench.benchmark import Figures
+from streams.cli.bench.benchmark import Counted, Figures
 from streams.cli.bench.catalogues import WINDOW_RULE, clicks
 from streams.cli.bench.errors import BenchError
 from streams.cli.bench.events import Load
@@ -51,29 +51,46 @@ FULL, QUICK = Size(25.0, 20_000, 4.0, 10.0, 120_000), Size(1.0, 1_000, 0.5, 1.0,
 def run(stage: Stage) -> Figures:
     """One load after the other, each on servers of its own; then the broker alone."""
     size, catalogue = (QUICK if stage.quick else FULL), stage.catalogue(CATALOGUE)
-    known = stage.results.get("throughput", {}).get("events_per_s")
-    throughput = float(known or drain_with_worker(stage, catalogue, size.drained_events, 25.0).events_per_s)
+    counted = Counted()
+    throughput = stage.results.get("throughput", {}).get("events_per_s")
+    if throughput is None:
+        drained = drain_with_worker(stage, catalogue, size.drained_events, 25.0)
+        counted.add(drained.n_events, drained.lost, drained.duplicates)
+        throughput = drained.events_per_s
+    figures: Figures = {"throughput_events_per_s": round(float(throughput), 1)}
     update = stage.bundle(catalogue)
-    figures: Figures = {"throughput_events_per_s": round(throughput, 1), "events": 0, "lost": 0, "duplicates": 0}
+
+    def answered(percent: int, seconds: float, seed: int, name: str) -> Answered:
+        rate = float(throughput) * percent / 100
+        found = _answered(stage, update, size, rate, seconds, seed, name)
+        counted.add(len(found.load), found.tally.lost, found.tally.duplicates)
+        return found
+
     if stage.broker_is_given:
-        rate = throughput * BROKER_PERCENT / 100
-        _answered(stage, update, size, rate, size.warm_broker_s, 0, "warming the broker up")
+        answered(BROKER_PERCENT, size.warm_broker_s, 0, "warming the broker up")
     for percent in PERCENTS:
-        rate, seconds = throughput * percent / 100, size.settle_s + size.measured_s
-        load, schedule, timed, tally = _answered(stage, update, size, rate, seconds, percent, f"{percent} % load")
-        figures |= {f"{key}_at_{percent}": value for key, value in timed.items()}
-        for key, count in (("events", len(load)), ("lost", tally.lost), ("duplicates", tally.duplicates)):
-            figures[key] = int(figures[key]) + count
+        found = answered(percent, size.settle_s + size.measured_s, percent, f"{percent} % load")
+        figures |= {f"{key}_at_{percent}": value for key, value in found.timed.items()}
         if percent == BROKER_PERCENT:
             with stage.ground() as ground, _no_collection():
-                timed = asyncio.run(_measure_broker(ground, stage, load, schedule, size))
+                timed, tally = asyncio.run(_measure_broker(ground, stage, found.load, found.schedule, size))
             figures |= {f"broker_{key}_at_{percent}": value for key, value in timed.items() if key.startswith("p")}
-    return figures
+            figures["broker_lost"] = tally.lost
+    return figures | counted.figures()
+
+
+class Answered(NamedTuple):
+    """One load, and what became of it."""
+
+    load: Load
+    schedule: Schedule
+    timed: Figures
+    tally: Tally
 
 
 def _answered(
     stage: Stage, update: ModelUpdate, size: Size, rate: float, seconds: float, seed: int, name: str
-) -> tuple[Load, Schedule, Figures, Tally]:
+) -> Answered:
     """One load on a worker of its own, on servers of its own."""
     catalogue = stage.catalogue(CATALOGUE)
     schedule = poisson_schedule(size.warm_up_events, rate, seconds, seed=seed)
@@ -83,7 +100,7 @@ def _answered(
         ground.worker(window=WINDOW_RULE, worker=WorkerSettings(top_n=catalogue.top_n), wait=True)
         with _no_collection():
             timed, tally = asyncio.run(_measure(ground, stage, load, schedule, size, name))
-    return load, schedule, timed, tally
+    return Answered(load, schedule, timed, tally)
 
 
 async def _measure(
@@ -104,7 +121,9 @@ async def _measure(
     return _timed(answers, schedule, sent, size), answers.tally(complete=True)
 
 
-async def _measure_broker(ground: Ground, stage: Stage, load: Load, schedule: Schedule, size: Size) -> Figures:
+async def _measure_broker(
+    ground: Ground, stage: Stage, load: Load, schedule: Schedule, size: Size
+) -> tuple[Figures, Tally]:
     """The same events through the broker once, with nothing between producer and consumer: the floor of one hop."""
     answers, topic = Answers(load), ground.kafka.topics.interactions
     async with (
@@ -115,7 +134,7 @@ async def _measure_broker(ground: Ground, stage: Stage, load: Load, schedule: Sc
             watch = Watch(ground, answers, receiver, done)
             sent = await send_open_loop(sender, load, schedule)
             await watch.until(len(schedule.due_s), STALL_TIMEOUT_S)
-    return _timed(answers, schedule, sent, size)
+    return _timed(answers, schedule, sent, size), answers.tally(complete=True, start=schedule.start, end=schedule.end)
 
 
 def _timed(answers: Answers, schedule: Schedule, sent: Sent, size: Size) -> Figures:
