@@ -87,12 +87,19 @@ def test_peers_and_limit_stand_beside_the_worker() -> None:
     figures: Figures = {
         "events_per_s": 20_000.0, "cpu_us_per_event": 40.0, "naive_events_per_s": 2000.0,
         "naive_cpu_us_per_event": 480.0, "ratio_to_naive": 10.0, "limit_us": 25.0, "limit_us_search": 9.0,
-        "stage_us_decode": 2.0,
+        "limit_us_search_own": 9.0, "stage_us_decode": 2.0,
     }  # fmt: skip
-    systems, parts, stages = throughput_tables(figures)
+    systems, _, parts, stages = throughput_tables(figures)
     assert [row[0] for row in systems[1]] == ["**streamrec**", "naive", "limit"]
     assert systems[1][1][1:] == ("2,000", "480.0", "10.0")
-    assert (parts[1], stages[1]) == ([("search", "9")], [("decode", "2")])
+    assert (parts[1], stages[1]) == ([("search", "9"), ("search_own (not in the sum)", "9")], [("decode", "2")])
+
+
+def test_the_share_of_the_limit_has_its_range_beside_it() -> None:
+    figures: Figures = {"share_of_limit": 0.65}
+    assert throughput_tables(figures)[1][1] == [("`share_of_limit`", "0.65", "not measured yet", "not measured yet")]
+    figures |= {"share_of_limit_min": 0.59, "share_of_limit_max": 0.71}
+    assert throughput_tables(figures)[1][1] == [("`share_of_limit`", "0.65", "0.59", "0.71")]
 
 
 def test_catalogues_are_rows_and_so_are_the_kinds_of_index_beside_the_chosen_one() -> None:

@@ -8,8 +8,9 @@ In it, in microseconds of CPU an event:
 
 * ``consume``: aiokafka, `getmany` of at most a batch, committed records only;
 * ``encode``: `SequenceEncoder.step` of a wave, from states and items that lie in arrays already;
-* ``search``: the index, FAISS's own where it is flat, with as many queries as the worker asks at once and as many
-  answers as a list has items;
+* ``search``: with as many queries as the worker asks at once and as many answers as a list has items, in the cheaper
+  of two ways: streamrec's own index (``search_own``), as the worker searches it but with nothing to leave out, and,
+  where the index is flat, FAISS's (``search_faiss``);
 * ``mget``: one `MGET` of a batch's sessions for each partition, times the share of events whose session the
   worker had to load;
 * ``script``: one script for each partition that sets the sessions, the popularity counts and the offset, all of
@@ -18,8 +19,8 @@ In it, in microseconds of CPU an event:
   `send_batch`), acknowledged before the next is built.
 
 Not in it: decoding and checking records, the window, filters, the choice of the best, encoding lists and
-sessions, the ledger, metrics, threads, and the Python that holds all that together. ``send`` is measured for
-comparison and is not part of the sum: one `send` for each list, what one would write first.
+sessions, the ledger, metrics, threads, and the Python that holds all that together. For comparison, and not in the
+sum: the dearer way to search, and ``send``, one `send` for each list, what one would write first.
 """
 
 from __future__ import annotations
@@ -35,7 +36,8 @@ import json
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import faiss
@@ -45,6 +47,7 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from redis.asyncio import Redis
 
 from encoders.bundle import read_encoder_bundle
+from encoders.protocols import FloatArray
 from encoders.records import DEFAULT_CATALOGUE
 from index.build import load_index
 from index.flat import FlatIndex
@@ -57,8 +60,6 @@ from streams.topics import open_admin
 
 PARTS = ("consume", "encode", "search", "mget", "script", "produce")
 """What the limit is the sum of."""
-COMPUTED_EVENTS = 50_000
-"""Events of the parts that need no server."""
 _TIMEOUT_S = 300.0
 _QUIET_MS = 2_000
 _TTL_MS = 3_600_000
@@ -93,6 +94,8 @@ class LimitOptions(NamedTuple):
     """Share of the events whose session the worker had to load."""
     n_events: int
     """How many events to measure with, from the topic's beginning."""
+    n_computed: int
+    """How many for the parts that need no server."""
 
     @property
     def scratch(self) -> str:
@@ -104,8 +107,8 @@ def measure_limit(options: LimitOptions) -> dict[str, float]:
     """Measure all parts in a process of their own; it takes some seconds.
 
     Returns:
-        Microseconds of CPU for each event: `limit_us_<part>` of `PARTS`, their sum `limit_us`, and
-        `limit_us_send`, which the sum leaves out.
+        Microseconds of CPU for each event: `limit_us_<part>` of `PARTS`, their sum `limit_us`, and what the sum
+        leaves out: `limit_us_send`, `limit_us_search_own` and, of a flat index, `limit_us_search_faiss`.
 
     Raises:
         BenchError: If a part could not be measured; the message says why.
@@ -128,10 +131,25 @@ def main() -> None:
     torch.set_num_threads(1)
     faiss.omp_set_num_threads(1)
     gc.disable()  # what is kept here is no worker's
-    parts = asyncio.run(_serve(options)) | _compute(options)
-    figures = {f"limit_us_{part}": round(us, 3) for part, us in parts.items()}
-    figures["limit_us"] = round(sum(parts[part] for part in PARTS), 3)
-    print(json.dumps(figures))
+    print(json.dumps(limit_figures(asyncio.run(_serve(options)) | compute(options))))
+
+
+def limit_figures(parts: Mapping[str, float]) -> dict[str, float]:
+    """What was measured, and the sum of it, as flat keys.
+
+    Args:
+        parts: Microseconds of all `PARTS` but ``search``, of the ways to search, and of whatever is only compared.
+
+    Example:
+        >>> parts = dict.fromkeys(("consume", "encode", "mget", "script", "produce"), 1.0)
+        >>> figures = limit_figures(parts | {"send": 9.0, "search_own": 7.5, "search_faiss": 8.0})
+        >>> figures["limit_us_search"], figures["limit_us"]
+        (7.5, 12.5)
+    """
+    search = min(us for part, us in parts.items() if part.startswith("search_"))
+    all_parts = {**parts, "search": search}
+    figures = {f"limit_us_{part}": round(us, 3) for part, us in all_parts.items()}
+    return figures | {"limit_us": round(sum(all_parts[part] for part in PARTS), 3)}
 
 
 class _Lap:
@@ -144,13 +162,11 @@ class _Lap:
         return 1e6 * (time.process_time() - self._began_s)
 
 
-def _compute(options: LimitOptions) -> dict[str, float]:
-    """The parts that need no server: a step of the encoder and a search."""
+def compute(options: LimitOptions) -> dict[str, float]:
+    """The parts that need no server: a step of the encoder, and a search in each way that the index allows."""
     bundle = read_encoder_bundle(options.bundle)
-    kind, path = bundle.manifest.index.kind, bundle.index_path
-    index = faiss.read_index(str(path)) if kind == FlatIndex.kind else load_index(path, kind)
     random = np.random.default_rng(0)
-    items = random.integers(1, bundle.manifest.n_items, (COMPUTED_EVENTS // options.wave + 1, options.wave))
+    items = random.integers(1, bundle.manifest.n_items, (options.n_computed // options.wave + 1, options.wave))
     states, queries = bundle.encoder.initial_states(options.wave), []
     lap = _Lap()
     for wave in items:
@@ -159,10 +175,24 @@ def _compute(options: LimitOptions) -> dict[str, float]:
         queries.append(vectors)
     encode_us = lap.us() / items.size
     batches = list(_batches(np.concatenate(queries), options.batch))
+    ways = _ways_to_search(bundle.index_path, bundle.manifest.index.kind)
+    return {"encode": encode_us} | {way: _search_us(index, batches, options.answers) for way, index in ways.items()}
+
+
+def _ways_to_search(path: Path, kind: str) -> dict[str, Any]:
+    """The index as the worker loads it, and FAISS's own where the file is all that it takes."""
+    ways: dict[str, Any] = {"search_own": load_index(path, kind)}
+    if kind == FlatIndex.kind:
+        ways["search_faiss"] = faiss.read_index(str(path))
+    return ways
+
+
+def _search_us(index: Any, batches: Sequence[FloatArray], k: int) -> float:
+    index.search(batches[0], k)  # compiles what there is to compile
     lap = _Lap()
     for batch in batches:
-        index.search(batch, options.answers)
-    return {"encode": encode_us, "search": lap.us() / items.size}
+        index.search(batch, k)
+    return lap.us() / sum(map(len, batches))
 
 
 async def _serve(options: LimitOptions) -> dict[str, float]:

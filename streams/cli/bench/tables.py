@@ -24,17 +24,23 @@ def markdown(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     return "\n".join([head, f"|{rule}|", *body]) + "\n"
 
 
-def cell(figures: Figures, key: str) -> str:
-    """A figure for a table, a dash where it was not measured."""
-    return shown(figures[key]) if key in figures else "–"
+NOT_YET = "not measured yet"
+"""For a figure that older files do not have."""
 
 
+def cell(figures: Figures, key: str, otherwise: str = "–") -> str:
+    """A figure for a table; a dash, or what is given for it, where it was not measured."""
+    return shown(figures[key]) if key in figures else otherwise
+
+
+_COMPARED = ("send", "search_own", "search_faiss")
+"""What is measured beside the parts of the limit."""
 Table = tuple[Sequence[str], list[Sequence[str]]]
 """Header and rows."""
 
 
 def throughput_tables(figures: Figures) -> list[Table]:
-    """Ours beside the peers and the limit, and the stages of a batch."""
+    """Ours beside the peers and the limit, how far rounds are apart, and the stages of a batch."""
     rows: list[Sequence[str]] = [
         ("**streamrec**", cell(figures, "events_per_s"), cell(figures, "cpu_us_per_event"), "1")
     ]
@@ -48,9 +54,13 @@ def throughput_tables(figures: Figures) -> list[Table]:
             )
         )
     parts: list[Sequence[str]] = [
-        (f"{part} (not in the sum)" if part == "send" else part, cell(figures, f"limit_us_{part}"))
+        (f"{part} (not in the sum)" if part in _COMPARED else part, cell(figures, f"limit_us_{part}"))
         for part in suffixes(figures, "limit_us_")
     ]
+    shares: list[Sequence[str]] = []
+    if "share_of_limit" in figures:
+        ends = (cell(figures, f"share_of_limit_{end}", NOT_YET) for end in ("min", "max"))
+        shares.append(("`share_of_limit`", cell(figures, "share_of_limit"), *ends))
     if "limit_us" in figures:
         rows.append(("limit", "–", cell(figures, "limit_us"), "–"))
     stages: list[Sequence[str]] = [
@@ -58,6 +68,7 @@ def throughput_tables(figures: Figures) -> list[Table]:
     ]
     return [
         (("one process", "events/s", "CPU, µs an event", "streamrec is faster by"), rows),
+        (("of all rounds", "median", "least", "most"), shares),
         (("part of the limit", "CPU, µs an event"), parts),
         (("stage of a worker's batch", "µs an event"), stages),
     ]
