@@ -10,6 +10,7 @@ from typer.testing import CliRunner
 
 from streams.cli.app import app
 from streams.cli.bench.benchmark import BENCHMARKS, Figures
+from streams.cli.bench.errors import BenchError
 from streams.cli.bench.stage import Stage
 
 LOSSES = [
@@ -23,6 +24,8 @@ LOSSES = [
 def bench(monkeypatch: pytest.MonkeyPatch, name: str, figures: Figures, *arguments: str | Path) -> tuple[int, str]:
     """Exit code and words of a run of one benchmark that ends in given figures."""
     monkeypatch.setattr(import_module(BENCHMARKS[name].module), "run", lambda stage: figures)
+    monkeypatch.setattr("streams.cli.bench.end_as_by_ctrl_c", lambda: None)
+    monkeypatch.setattr("streams.cli.bench.memory.available_memory_bytes", lambda: 1e12)
     monkeypatch.setattr(Stage, "servers", lambda stage: {"broker": "a broker", "redis": "a redis"})
     done = CliRunner().invoke(app, ["bench", name, *map(str, arguments)])
     return done.exit_code, done.output
@@ -42,3 +45,14 @@ def test_a_benchmark_that_lost_an_event_fails(name: str, key: str, monkeypatch: 
 @pytest.mark.parametrize("name", BENCHMARKS)
 def test_a_benchmark_that_lost_none_is_well(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     assert bench(monkeypatch, name, {"events": 10, "lost": 0})[0] == 0
+
+
+def test_memory_is_asked_for_before_the_first_of_the_benchmarks(monkeypatch: pytest.MonkeyPatch) -> None:
+    ran: list[Stage] = []
+    monkeypatch.setattr(import_module(BENCHMARKS["throughput"].module), "run", ran.append)
+    monkeypatch.setattr("streams.cli.bench.memory.available_memory_bytes", lambda: 3e9)
+    monkeypatch.setattr("streams.cli.bench.end_as_by_ctrl_c", lambda: None)
+    done = CliRunner().invoke(app, ["bench", "throughput", "reload"])
+    assert isinstance(done.exception, BenchError)
+    assert "reload takes about 5.0 GB of memory and 3.0 GB are available" in str(done.exception)
+    assert not ran

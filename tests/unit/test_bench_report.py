@@ -13,7 +13,6 @@ from streams.cli.bench.benchmark import BENCHMARKS, Figures, Goal, chosen, lost_
 from streams.cli.bench.errors import BenchError
 from streams.cli.bench.performance import draw_page
 from streams.cli.bench.report import shown, table, write_json
-from streams.cli.bench.stage import Stage
 from streams.cli.bench.tables import TABLES, catalogue_tables, throughput_tables
 
 PAGE = """# Title
@@ -149,10 +148,3 @@ def test_a_folder_without_figures_is_refused(tmp_path: Path) -> None:
     (tmp_path / "other.json").write_text(json.dumps({"x": 1}))
     with pytest.raises(BenchError, match="no figures in"):
         draw_page(tmp_path, tmp_path / "page.md")
-
-
-def test_what_there_is_no_memory_for_is_refused_before_the_work(tmp_path: Path) -> None:
-    stage = Stage(Console(file=StringIO()), tmp_path)
-    stage.require_memory(0.001, "a small catalogue")
-    with pytest.raises(BenchError, match=r"a vast catalogue takes about 1000000\.0 GB of memory and .* available"):
-        stage.require_memory(1e6, "a vast catalogue")

@@ -60,7 +60,8 @@ def bench(
     - **reload**: a model of a million items is swapped while events flow
 
     Needs no servers: a broker and Valkey are started on free ports for each measurement. Given ones get topics and keys
-    of their own, which are removed again. All of them take about 15 minutes on two cores; let nothing else run.
+    of their own, which are removed again. All of them take about 17 minutes and 5 GB of memory on two cores; let
+    nothing else run.
 
     Exits 1 if an event was lost anywhere. A goal that was missed is shown, and no error.
     """
@@ -77,6 +78,7 @@ def bench(
         import psutil  # noqa: F401  # of the extra `bench`
     except ImportError:
         raise BenchError("benchmarks need a few more packages: pip install 'streamrec[bench]'") from None
+    from streams.cli.bench.memory import available_memory_bytes, insist_on_memory
     from streams.cli.bench.stage import Stage
 
     end_as_by_ctrl_c()
@@ -85,6 +87,7 @@ def bench(
         insist_on_room("--json", json_file, json_file)
     if output:
         insist_on_room("--output", output, output / "throughput.json")
+    insist_on_memory(benchmarks, quick, available_memory_bytes())
     console = Console()
     directory = Path(tempfile.mkdtemp(prefix="streamrec-bench-"))
     well = False

@@ -40,27 +40,13 @@ FULL, QUICK = Size(200_000, 1_000, 25.0), Size(2_000, 100, 20.0)
 
 
 def run(stage: Stage) -> Figures:
-    """One catalogue after the other, the smallest first; refuses before the work what there is no memory for."""
+    """One catalogue after the other, the smallest first."""
     size = QUICK if stage.quick else FULL
     catalogues = {name: stage.catalogue(name) for name in CATALOGUES}
-    largest = max(catalogues.values(), key=lambda catalogue: catalogue.n_items)
-    stage.require_memory(memory_gb(largest), f"a catalogue of {largest.n_items:,} items")
     figures: Figures = {}
     for name, catalogue in catalogues.items():
         figures |= {f"{name}_{key}": value for key, value in _measure(stage, catalogue, size).items()}
     return figures
-
-
-def memory_gb(catalogue: Catalogue) -> float:
-    """What making a model of a catalogue and serving it takes at most, in gigabytes, all processes together.
-
-    Measured at a million items: 1.6 GB where the model is made, 1.1 GB in the worker.
-
-    Example:
-        >>> round(memory_gb(CATALOGUES["1m"]), 1), round(memory_gb(CATALOGUES["ml1m"]), 1)
-        (4.0, 1.5)
-    """
-    return 1.5 + 2.5e-6 * catalogue.n_items
 
 
 def _measure(stage: Stage, catalogue: Catalogue, size: Size) -> Figures:

@@ -25,7 +25,6 @@ from streams.cli.progress import counted
 from streams.settings import WorkerSettings
 
 CATALOGUE = "1m"
-MEMORY_GB = 5.0
 RATE = 1_000.0
 """Events a second."""
 TICK_S = 0.02
@@ -51,8 +50,6 @@ FULL, QUICK = Size(20_000, 6.0, 90.0, 5.0), Size(500, 2.0, 10.0, 1.0)
 def run(stage: Stage) -> Figures:
     """One worker serves the first bundle; the second is the same content under another version."""
     size, catalogue = (QUICK if stage.quick else FULL), stage.catalogue(CATALOGUE)
-    if not stage.quick:
-        stage.require_memory(MEMORY_GB, "swapping models of a million items")
     first, second = stage.bundle(catalogue), stage.bundle(catalogue, generation=1)
     schedule = poisson_schedule(size.warm_up_events, RATE, size.before_s + size.most_s, tick_s=TICK_S)
     load = Load(clicks(catalogue, schedule.end), PARTITIONS)

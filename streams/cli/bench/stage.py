@@ -298,23 +298,6 @@ class Stage:
             return catalogue
         return replace(catalogue, name=f"{name}-quick", n_items=500, n_users=300, fit_events=4000, dataset=None)
 
-    def require_memory(self, gigabytes: float, what: str) -> None:
-        """Refuse what this machine has no memory for.
-
-        Args:
-            gigabytes: What it takes, all processes together.
-            what: For the message.
-
-        Raises:
-            BenchError: If less is available.
-        """
-        available = psutil.virtual_memory().available / 1e9
-        if available < gigabytes:
-            raise BenchError(
-                f"{what} takes about {gigabytes:.1f} GB of memory and {available:.1f} GB are available;"
-                " free some, or name the benchmarks that need less"
-            )
-
     @contextmanager
     def ground(self, partitions: int = PARTITIONS) -> Iterator[Ground]:
         """Servers with fresh topics; leaving the context ends what was started and removes what was made."""
