@@ -12,8 +12,9 @@ from rich.console import Console
 from streams.cli.bench.benchmark import BENCHMARKS, Figures, Goal, chosen, lost_events
 from streams.cli.bench.errors import BenchError
 from streams.cli.bench.performance import draw_page
+from streams.cli.bench.reload import FULL as RELOAD
 from streams.cli.bench.report import shown, table, write_json
-from streams.cli.bench.tables import TABLES, catalogue_tables, throughput_tables
+from streams.cli.bench.tables import TABLES, catalogue_tables, reload_tables, throughput_tables, workers_tables
 
 PAGE = """# Title
 
@@ -104,19 +105,39 @@ def test_the_share_of_the_limit_has_its_range_beside_it() -> None:
 def test_catalogues_are_rows_and_so_are_the_kinds_of_index_beside_the_chosen_one() -> None:
     figures: Figures = {
         "ml1m_items": 3416, "ml1m_events_per_s": 25_000.0, "ml1m_index": "flat", "ml1m_recall": 1.0,
-        "ml1m_hnsw_recall": 0.96, "ml1m_hnsw_search_us": 12.0, "1m_events_per_s": 4_500.0, "1m_lost": 0,
+        "ml1m_hnsw_recall": 0.96, "ml1m_hnsw_search_us": 12.0, "ml1m_hnsw_ef_search": 24, "ml1m_ivf_sq8_recall": 0.97,
+        "1m_events_per_s": 4_500.0, "1m_index": "ivf_sq8", "1m_nprobe": 66,
     }  # fmt: skip
     served, tried = catalogue_tables(figures)
     assert [(row[0], row[1], row[4], row[8]) for row in served[1]] == [
         ("ml1m", "3,416", "flat", "25,000"),
-        ("1m", "–", "–", "4,500"),
+        ("1m", "–", "ivf_sq8", "4,500"),
     ]
     assert [row[:3] for row in tried[1]] == [
-        ("ml1m, **flat**", "1", "–"),
-        ("ml1m, hnsw", "0.96", "12.0"),
-        ("1m, **–**", "–", "–"),
+        ("ml1m, **flat**", "–", "1"),
+        ("ml1m, hnsw", "ef_search 24", "0.96"),
+        ("ml1m, ivf_sq8", "nprobe not measured yet", "0.97"),
+        ("1m, **ivf_sq8**", "nprobe 66", "–"),
     ]
     assert all(len(row) == len(header) for header, rows in (served, tried) for row in rows)
+
+
+def test_workers_have_what_an_event_costs_on_four_beside_one() -> None:
+    figures: Figures = {"cpu_us_per_event_1": 20.0, "cpu_us_per_event_4": 25.0, "batch_events_4": 900.0}
+    counts, ratio = workers_tables(figures)
+    assert [row[-1] for row in counts[1]] == ["not measured yet", "900.0"]
+    assert ratio[1] == [("`cpu_ratio_4_to_1`", "not measured yet")]
+    assert workers_tables(figures | {"cpu_ratio_4_to_1": 1.25})[1][1] == [("`cpu_ratio_4_to_1`", "1.25")]
+
+
+def test_a_reload_has_the_load_under_which_it_happened() -> None:
+    load, _ = reload_tables({"events_per_s": 4_000.0, "items": 1_000_000})
+    assert load[1] == [("4,000", "1,000,000")]
+
+
+def test_a_model_of_a_million_items_is_swapped_under_the_load_that_it_is_to_bear() -> None:
+    goals = {goal.key: goal.bound for goal in BENCHMARKS["catalogue"].goals}
+    assert RELOAD.rate == goals["1m_events_per_s"]
 
 
 def test_the_page_gets_its_tables_and_keeps_what_was_written_by_hand(tmp_path: Path) -> None:

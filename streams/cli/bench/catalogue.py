@@ -22,6 +22,8 @@ HNSW_UP_TO = 100_000
 """Items; beyond, building a graph takes minutes."""
 COMPARED = ("ivf_sq8", "hnsw")
 """Kinds of index that are built beside the one that the trainer would choose."""
+EFFORTS = ("nlist", "nprobe", "ef_search")
+"""Parameters of an index that say how much of it a search looks at."""
 SEARCHED_AT_ONCE = 256
 MEASURED_WITH = 1
 """Seed of the queries that recall is measured with; the index was tuned with others."""
@@ -80,8 +82,7 @@ def _index_figures(stage: Stage, catalogue: Catalogue, kind: str, size: Size) ->
         "recall_at_10": round(recall_at_k(index, bundle.item_vectors, queries, 10), 4),
         "search_us": round(search_us(index, queries, k), 2),
     }
-    if "nprobe" in index.params:
-        figures |= {"nlist": index.params["nlist"], "nprobe": index.params["nprobe"]}
+    figures |= {key: index.params[key] for key in EFFORTS if key in index.params}
     gc.collect()  # a million items are a gigabyte
     return figures
 

@@ -7,7 +7,7 @@ import psutil
 from trainer.machine import machine
 
 LIBRARIES = (
-    "aiokafka", "faiss-cpu", "faust-streaming", "hiredis", "numpy", "quixstreams", "redis", "torch",
+    "aiokafka", "faiss-cpu", "faust-streaming", "hiredis", "numba", "numpy", "quixstreams", "redis", "torch",
 )  # fmt: skip
 
 

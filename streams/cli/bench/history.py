@@ -181,8 +181,9 @@ def _copy(source: Path, target: Path) -> None:
 def _stored(ground: Ground, users: list[str], suffix: str) -> Figures:
     """What Redis holds of the user whose session is the largest.
 
-    `session_bytes` is the length of the session's value (STRLEN), `user_bytes` that of all values of the user,
-    `user_memory_bytes` what MEMORY USAGE says of all of these keys, names and the server's overhead included.
+    `session_bytes` is the length of the session's value (STRLEN), `user_bytes` that of all values of the user, so of
+    what has left the window, too, `user_memory_bytes` what MEMORY USAGE says of all of these keys, names and the
+    server's overhead included.
     """
     largest = (0, 0, 0)
     with closing(ground.redis.sync_client()) as client:

@@ -126,15 +126,22 @@ def catalogue_tables(figures: Figures) -> list[Table]:
     for name in names:
         served.append((name, *(cell(figures, f"{name}_{column}") for column in CATALOGUE_COLUMNS)))
         chosen = cell(figures, f"{name}_index")
-        tried.append((f"{name}, **{chosen}**", *(cell(figures, f"{name}_{column}") for column in INDEX_COLUMNS)))
+        cells = (cell(figures, f"{name}_{column}") for column in INDEX_COLUMNS)
+        tried.append((f"{name}, **{chosen}**", _effort(figures, f"{name}_", chosen), *cells))
         for key in suffixes(figures, f"{name}_"):
             if (kind := key.removesuffix("_recall")) != key:
                 cells = (cell(figures, f"{name}_{kind}_{column}") for column in INDEX_COLUMNS)
-                tried.append((f"{name}, {kind}", *cells))
+                tried.append((f"{name}, {kind}", _effort(figures, f"{name}_{kind}_", kind), *cells))
     return [
         (("catalogue", *CATALOGUE_COLUMNS.values()), served),
-        (("index, **chosen**", *INDEX_COLUMNS.values()), tried),
+        (("index, **chosen**", "tuned to", *INDEX_COLUMNS.values()), tried),
     ]
+
+
+def _effort(figures: Figures, prefix: str, kind: str) -> str:
+    """How much of an index its searches look at, by the name that the kind has for it."""
+    name = "ef_search" if kind == "hnsw" else "nprobe" if kind.startswith("ivf") else ""
+    return f"{name} {cell(figures, prefix + name, NOT_YET)}" if name else "–"
 
 
 def history_tables(figures: Figures) -> list[Table]:
@@ -150,25 +157,31 @@ def history_tables(figures: Figures) -> list[Table]:
     ]
     return [
         (("past events", "CPU, µs an event", "events/s"), pasts),
-        (("window", "session, bytes", "all values of the user, bytes", "MEMORY USAGE, bytes"), windows),
+        (("window", "session, bytes", "with `seen` beside it, bytes", "MEMORY USAGE of both keys, bytes"), windows),
     ]
 
 
 def workers_tables(figures: Figures) -> list[Table]:
-    """One row for each number of workers."""
+    """One row for each number of workers; then what an event costs on four beside one."""
     return [
         (
-            ("workers", "CPU of all, µs an event", "events/s"),
+            ("workers", "CPU of all, µs an event", "events/s", "events in a batch"),
             [
-                (count, cell(figures, f"cpu_us_per_event_{count}"), cell(figures, f"events_per_s_{count}"))
+                (
+                    count,
+                    cell(figures, f"cpu_us_per_event_{count}"),
+                    cell(figures, f"events_per_s_{count}"),
+                    cell(figures, f"batch_events_{count}", NOT_YET),
+                )
                 for count in suffixes(figures, "cpu_us_per_event_")
             ],
-        )
+        ),
+        (("figure", "measured"), [("`cpu_ratio_4_to_1`", cell(figures, "cpu_ratio_4_to_1", NOT_YET))]),
     ]
 
 
 def reload_tables(figures: Figures) -> list[Table]:
-    """Before and during the swap."""
+    """Under what load, and before and during the swap."""
     rows = [
         ("longest time without a list, ms", "longest_gap_before_ms", "longest_gap_ms"),
         ("publish to receipt, p99, ms", "p99_ms_before", "p99_ms_during"),
@@ -176,10 +189,11 @@ def reload_tables(figures: Figures) -> list[Table]:
         ("announcement to first list, s", "", "seconds_to_swap"),
     ]
     return [
+        (("load, events/s", "items"), [(cell(figures, "events_per_s"), cell(figures, "items"))]),
         (
             ("", "before", "during"),
             [(what, cell(figures, before), cell(figures, during)) for what, before, during in rows],
-        )
+        ),
     ]
 
 

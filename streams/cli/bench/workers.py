@@ -34,6 +34,7 @@ def run(stage: Stage) -> Figures:
             drained = drain(ground, load, processes, stage.console, most_s=40.0, fill_now=True, name=f"{count} workers")
         figures[f"events_per_s_{count}"] = round(drained.events_per_s, 1)
         figures[f"cpu_us_per_event_{count}"] = round(drained.cpu_us_per_event, 2)
+        figures[f"batch_events_{count}"] = round(drained.batch_events, 1)
         figures["lost"] = int(figures["lost"]) + drained.lost
         figures["duplicates"] = int(figures["duplicates"]) + drained.duplicates
     most, one = max(COUNTS), min(COUNTS)
