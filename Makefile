@@ -48,9 +48,9 @@ memory: $(STAMP) ## What training on ten million interactions takes, part by par
 demo: $(STAMP) ## MovieLens through the whole pipeline, in about three minutes.
 	$(BIN)/streamrec demo $(ARGS)
 
-bench: $(STAMP) ## All benchmarks, in about 15 minutes; draws docs/performance.md.
-	$(BIN)/streamrec bench $(ARGS) --output docs/benchmarks
-	$(BIN)/python -m streams.cli.bench.performance docs/benchmarks docs/performance.md
+bench: $(STAMP) ## All benchmarks, in about 17 minutes; draws docs/performance.md.
+	$(BIN)/streamrec bench $(ARGS) $(if $(findstring --quick,$(ARGS)),,--output docs/benchmarks)
+	$(if $(findstring --quick,$(ARGS)),,$(BIN)/python -m streams.cli.bench.performance docs/benchmarks docs/performance.md)
 
 quality: $(STAMP) ## All models on all data sets, cell by cell, in hours; draws docs/models.md. ARGS="DATA MODEL" takes some.
 	$(BIN)/streamrec quality $(ARGS)

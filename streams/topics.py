@@ -171,8 +171,12 @@ def partition_count(kafka: KafkaSettings, topic: str) -> int | None:
 
 
 @contextmanager
-def open_admin(kafka: KafkaSettings) -> Iterator[KafkaAdminClient]:
+def open_admin(kafka: KafkaSettings, given_by: str = "kafka.brokers") -> Iterator[KafkaAdminClient]:
     """A connected admin client, closed at the end.
+
+    Args:
+        kafka: Where.
+        given_by: The setting or the option that holds the address, for messages.
 
     Raises:
         DependencyError: If no broker can be reached or it does not let us in, within seconds.
@@ -180,7 +184,7 @@ def open_admin(kafka: KafkaSettings) -> Iterator[KafkaAdminClient]:
     from kafka.admin import KafkaAdminClient
     from kafka.errors import KafkaError
 
-    _require_a_listener(kafka.brokers)
+    _require_a_listener(kafka.brokers, given_by)
     try:
         admin = KafkaAdminClient(
             **kafka.kafka_python_config(),
@@ -188,7 +192,7 @@ def open_admin(kafka: KafkaSettings) -> Iterator[KafkaAdminClient]:
             request_timeout_ms=REQUEST_TIMEOUT_MS,
         )
     except (KafkaError, OSError) as error:
-        _require_a_listener(kafka.brokers)  # it may have gone away since
+        _require_a_listener(kafka.brokers, given_by)  # it may have gone away since
         raise DependencyError(
             f"Kafka at {kafka.brokers} takes the connection but does not let us in: {_likely_cause(kafka)} ({error})"
         ) from error
@@ -200,7 +204,7 @@ def open_admin(kafka: KafkaSettings) -> Iterator[KafkaAdminClient]:
         admin.close()
 
 
-def _require_a_listener(brokers: str) -> None:
+def _require_a_listener(brokers: str, given_by: str) -> None:
     reasons = []
     for address in brokers.split(","):
         host, _, port = address.rpartition(":")
@@ -212,7 +216,7 @@ def _require_a_listener(brokers: str) -> None:
             return
     raise DependencyError(
         f"cannot reach Kafka at {'; '.join(reasons)}. Start a broker (`streamrec stack` starts one on this machine)"
-        " or correct kafka.brokers"
+        f" or correct {given_by}"
     )
 
 

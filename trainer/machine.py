@@ -21,7 +21,7 @@ def machine(libraries: Sequence[str]) -> dict[str, str | int]:
         libraries: Those that matter, by the names that pip knows.
     """
     return {
-        "date": f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}",
+        "date": moment(),
         "commit": commit(),
         "cpu": _cpu(),
         "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1,
@@ -29,6 +29,11 @@ def machine(libraries: Sequence[str]) -> dict[str, str | int]:
         "python": platform.python_version(),
         **{f"version_{name.replace('-', '_')}": _version(name) for name in libraries},
     }
+
+
+def moment() -> str:
+    """Now, to the second."""
+    return f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}"
 
 
 def commit(folder: Path = _HERE) -> str:

@@ -15,7 +15,7 @@ from streams.settings import KafkaSettings, RedisSettings
 from tests.servers import REPOSITORY
 
 
-def bench(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
+def bench(*arguments: str | Path, **environment: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-m", "streams.cli", "bench", *map(str, arguments)],
         capture_output=True,
@@ -23,7 +23,7 @@ def bench(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
         timeout=170,
         check=False,
         cwd=REPOSITORY,
-        env={**os.environ, "OMP_NUM_THREADS": "1", "COLUMNS": "120"},
+        env={**os.environ, "OMP_NUM_THREADS": "1", "COLUMNS": "120", **environment},
     )
 
 
@@ -31,16 +31,22 @@ def test_throughput_is_measured_and_written_with_where_it_comes_from(tmp_path: P
     done = bench("throughput", "--quick", "--json", tmp_path / "all.json", "--output", tmp_path / "each")
     assert done.returncode == 0, done.stdout + done.stderr
     results = json.loads((tmp_path / "all.json").read_text())
+    assert results.pop("quick") is True
     assert set(results) == {"environment", "throughput"}
-    assert json.loads((tmp_path / "each" / "throughput.json").read_text()) == results
+    alone = json.loads((tmp_path / "each" / "throughput.json").read_text())
+    assert (alone["quick"], alone["throughput"]) == (True, results["throughput"])
     figures, environment = results["throughput"], results["environment"]
     assert (figures["lost"], figures["duplicates"], figures["events"]) == (0, 0, 4_000)
     assert figures["events_per_s"] > 0
     assert 0 < figures["cpu_us_per_event"] < 10_000
+    assert figures["share_of_limit_min"] == figures["share_of_limit"] == figures["share_of_limit_max"] > 0
+    assert figures["limit_us_search"] == min(figures["limit_us_search_own"], figures["limit_us_search_faiss"])
     assert figures["stage_us_encode"] >= 0  # four batches in all: there may be none in the measured interval
     assert environment["cores"] >= 1
     assert environment["broker"].startswith("tansu")
-    assert {"date", "commit", "cpu", "python", "version_torch", "version_faiss_cpu"} <= set(environment)
+    assert {"date", "commit", "cpu", "python", "version_torch", "version_faiss_cpu", "version_numba"} <= set(
+        environment
+    )
     assert all(not isinstance(value, dict | list) for each in results.values() for value in each.values())
     assert "events_per_s" in done.stdout
 
@@ -56,17 +62,22 @@ def test_given_servers_are_left_as_they_were(
     assert _left_behind(kafka_server, redis_server) == before
 
 
-def test_a_broker_that_is_not_there_is_one_clear_error() -> None:
-    done = bench("throughput", "--quick", "--brokers", "127.0.0.1:1")
+def test_a_broker_that_is_not_there_is_one_clear_error(tmp_path: Path) -> None:
+    done = bench("throughput", "--quick", "--brokers", "127.0.0.1:1", TMPDIR=str(tmp_path))
     assert done.returncode == 1
     assert "cannot reach Kafka at 127.0.0.1:1" in done.stderr
+    assert "or correct --brokers" in done.stderr
+    assert "kafka.brokers" not in done.stderr
     assert "Traceback" not in done.stderr
+    assert "logs are kept" not in done.stdout
+    assert not list(tmp_path.glob("streamrec-bench-*"))
 
 
 def test_a_redis_that_is_not_there_is_one_clear_error() -> None:
     done = bench("throughput", "--quick", "--redis", "redis://127.0.0.1:1/0")
     assert done.returncode == 1
-    assert "Redis" in done.stderr
+    assert "cannot use Redis at redis://127.0.0.1:1/0" in done.stderr
+    assert done.stderr.rstrip().endswith("or correct --redis")
     assert "Traceback" not in done.stderr
 
 

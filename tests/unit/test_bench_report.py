@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import json
+import shutil
 from io import StringIO
 from pathlib import Path
 
 import pytest
 from rich.console import Console
 
-from streams.cli.bench.benchmark import BENCHMARKS, Figures, Goal, chosen, lost_events
+from streams.cli.bench.benchmark import BENCHMARKS, MADE_UP, Figures, Goal, chosen, lost_events
 from streams.cli.bench.errors import BenchError
-from streams.cli.bench.performance import draw_page
+from streams.cli.bench.performance import draw_page, main
 from streams.cli.bench.reload import FULL as RELOAD
 from streams.cli.bench.report import shown, table, write_json
 from streams.cli.bench.tables import TABLES, catalogue_tables, reload_tables, throughput_tables, workers_tables
@@ -31,6 +32,7 @@ ENVIRONMENT: Figures = {
     "cpu": "a CPU", "cores": 2, "python": "3.11", "broker": "tansu 1", "redis": "valkey 2", "commit": "abc",
     "date": "2026-01-02T03:04:05Z",
 }  # fmt: skip
+NOT_JUDGED = "| – | ≤ 70, aim 50 | not measured: no data set |"
 LATENCY: Figures = {
     "events": 1000, "lost": 0, "duplicates": 1,
     **{f"p{p}_ms_at_{load}": p * load / 1000 for load in (10, 50, 80) for p in (50, 95, 99)},
@@ -155,6 +157,112 @@ def test_the_page_gets_its_tables_and_keeps_what_was_written_by_hand(tmp_path: P
     assert (folder / "latency.png").read_bytes().startswith(b"\x89PNG")
     assert draw_page(folder, page) == ["latency"]
     assert page.read_text() == drawn
+
+
+def test_figures_of_a_given_kafka_have_a_place_of_their_own(tmp_path: Path) -> None:
+    page, folder = tmp_path / "page.md", tmp_path / "benchmarks"
+    page.write_text(PAGE + "<!-- figures: latency-kafka -->\n<!-- end -->\n")
+    for name, p50 in (("latency", 7.0), ("latency-kafka", 3.0)):
+        write_json(folder / f"{name}.json", {"environment": ENVIRONMENT, "latency": {**LATENCY, "p50_ms_at_50": p50}})
+    assert draw_page(folder, page) == ["latency", "latency-kafka"]
+    embedded, _, kafka = page.read_text().partition("<!-- figures: latency-kafka -->")
+    assert "| `p50_ms_at_50` | 7 | ≤ 4 | **no** |" in embedded
+    assert "| `p50_ms_at_50` | 3 | ≤ 4 | yes |" in kafka
+    assert "[latency-kafka.json](benchmarks/latency-kafka.json)" in kafka
+    assert "![latency-kafka](benchmarks/latency-kafka.png)" in kafka
+
+
+def test_the_page_says_at_which_commit_and_when_each_file_was_measured(tmp_path: Path) -> None:
+    page = tmp_path / "page.md"
+    page.write_text(PAGE)
+    for name, date in (("latency", "2026-01-02T03:04:05Z"), ("workers", "2026-02-03T14:15:16Z")):
+        environment = ENVIRONMENT | {"date": date, "commit": name[:3]}
+        write_json(tmp_path / f"{name}.json", {"environment": environment, name: LATENCY | {"cpu_us_per_event_1": 2.0}})
+    draw_page(tmp_path, page)
+    assert "commit lat, 2026-01-02 03:04 UTC" in page.read_text()
+    assert "commit wor, 2026-02-03 14:15 UTC" in page.read_text()
+
+
+def test_figures_of_quick_are_not_drawn(tmp_path: Path) -> None:
+    page = tmp_path / "page.md"
+    page.write_text(PAGE)
+    write_json(tmp_path / "latency.json", {"environment": ENVIRONMENT, "latency": LATENCY}, quick=True)
+    with pytest.raises(BenchError, match=r"latency\.json holds figures of --quick"):
+        draw_page(tmp_path, page)
+    assert page.read_text() == PAGE
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        ('{"latency": {"events": 10', "cannot be read"),
+        ("[]", "does not hold figures of latency"),
+        ('{"latency": {"events": 10}}', "does not hold figures of latency and their environment"),
+        ('{"latency": 3, "environment": {}}', "does not hold figures of latency"),
+        ('{"latency": {"lost": 0}, "environment": {}}', "has no 'date'"),
+        (json.dumps({"latency": {"p50_ms_at_50": 1.0}, "environment": ENVIRONMENT}), "has no 'p95_ms_at_50'"),
+        (json.dumps({"latency": {"p50_ms_at_50": "fast"}, "environment": ENVIRONMENT}), "cannot be drawn: "),
+    ],
+)
+def test_a_damaged_file_is_one_clear_error(
+    content: str, words: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    page, file = tmp_path / "page.md", tmp_path / "latency.json"
+    page.write_text(PAGE)
+    file.write_text(content)
+    with pytest.raises(SystemExit) as ended:
+        main([str(tmp_path), str(page)])
+    assert str(ended.value.code).startswith(f"streamrec: {file} ")
+    assert words in str(ended.value.code)
+    assert f"`streamrec bench latency --output {tmp_path}` writes it anew" in str(ended.value.code)
+    assert page.read_text() == PAGE
+
+
+@pytest.mark.parametrize("arguments", [[], ["docs/benchmarks"]])
+def test_without_folder_and_page_there_is_a_line_of_usage(
+    arguments: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(arguments)
+    assert ended.value.code == 2
+    assert "usage: python -m streams.cli.bench.performance" in capsys.readouterr().err
+
+
+def test_a_page_that_is_not_there_is_said(tmp_path: Path) -> None:
+    write_json(tmp_path / "latency.json", {"environment": ENVIRONMENT, "latency": LATENCY})
+    with pytest.raises(SystemExit, match=r"streamrec: .*No such file or directory: .*page\.md"):
+        main([str(tmp_path), str(tmp_path / "page.md")])
+
+
+@pytest.mark.parametrize(
+    ("load", "verdict"), [("diginetica-ader", "| 80.0 | ≤ 70, aim 50 | **no** |"), (MADE_UP, NOT_JUDGED)]
+)
+def test_a_data_sets_goal_is_not_judged_on_made_up_clicks(load: str, verdict: str, tmp_path: Path) -> None:
+    page = tmp_path / "page.md"
+    page.write_text("<!-- figures: catalogue -->\n<!-- end -->\n")
+    figures: Figures = {
+        "diginetica_load": load,
+        "diginetica_cpu_us_per_event": 80.0,
+        "1m_events_per_s": 5_000.0,
+        "1m_recall": 0.96,
+    }
+    write_json(tmp_path / "catalogue.json", {"environment": ENVIRONMENT, "catalogue": figures})
+    draw_page(tmp_path, page)
+    assert f"| `diginetica_cpu_us_per_event` {verdict}" in page.read_text()
+    assert "| `1m_recall` | 0.96 | ≥ 0.95 | yes |" in page.read_text()
+    console = Console(width=120, record=True, file=StringIO())
+    console.print(table(BENCHMARKS["catalogue"], figures))
+    words = "missed" if load != MADE_UP else "not measured: no data set"
+    assert f"≤ 70, aim 50 {words}" in console.export_text()
+
+
+def test_the_committed_figures_draw_the_committed_page(tmp_path: Path) -> None:
+    """Older files have not every figure: the page says so, and is drawn all the same."""
+    docs = Path(__file__).resolve().parents[2] / "docs"
+    shutil.copytree(docs / "benchmarks", tmp_path / "benchmarks")
+    shutil.copy(docs / "performance.md", page := tmp_path / "performance.md")
+    draw_page(tmp_path / "benchmarks", page)
+    assert page.read_text() == (docs / "performance.md").read_text()
 
 
 def test_a_page_without_a_place_for_a_benchmark_is_refused(tmp_path: Path) -> None:

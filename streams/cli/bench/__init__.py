@@ -34,7 +34,11 @@ def bench(
     ] = None,
     output: Annotated[
         Path | None,
-        typer.Option("--output", metavar="DIR", help="Write each benchmark's figures to DIR/NAME.json."),
+        typer.Option(
+            "--output",
+            metavar="DIR",
+            help="Write each benchmark's figures to DIR/NAME.json; with --brokers to DIR/NAME-kafka.json.",
+        ),
     ] = None,
     quick: Annotated[
         bool,
@@ -71,22 +75,31 @@ def bench(
     from rich.console import Console
 
     from streams.cli.bench.benchmark import chosen
-    from streams.cli.bench.errors import BenchError
+    from streams.cli.bench.errors import BenchError, UnknownBenchmarkError
 
-    benchmarks = chosen(names or [])
+    try:
+        benchmarks = chosen(names or [])
+    except UnknownBenchmarkError as error:
+        raise typer.BadParameter(str(error), param_hint="NAMES") from None
     try:
         import psutil  # noqa: F401  # of the extra `bench`
     except ImportError:
         raise BenchError("benchmarks need a few more packages: pip install 'streamrec[bench]'") from None
     from streams.cli.bench.memory import available_memory_bytes, insist_on_memory
+    from streams.cli.bench.report import figures_file, insist_on_quick
     from streams.cli.bench.stage import Stage
 
     end_as_by_ctrl_c()
     _insist_on_addresses(brokers, redis)
     if json_file:
         insist_on_room("--json", json_file, json_file)
+        if quick:
+            insist_on_quick("--json", json_file, [json_file])
     if output:
-        insist_on_room("--output", output, output / "throughput.json")
+        files = [figures_file(output, benchmark.name, brokers is not None) for benchmark in benchmarks]
+        insist_on_room("--output", output, files[0])
+        if quick:
+            insist_on_quick("--output", output, files)
     insist_on_memory(benchmarks, quick, available_memory_bytes())
     console = Console()
     directory = Path(tempfile.mkdtemp(prefix="streamrec-bench-"))
@@ -99,11 +112,11 @@ def bench(
         console.print("\nstopped; nothing is left running")
         raise typer.Exit(130) from None
     finally:
-        if well:
-            shutil.rmtree(directory, ignore_errors=True)
-        else:
-            shutil.rmtree(directory / "bundles", ignore_errors=True)
+        shutil.rmtree(directory if well else directory / "bundles", ignore_errors=True)
+        if any(path.is_file() for path in directory.rglob("*")):
             console.print(f"logs are kept in {directory}", highlight=False, soft_wrap=True)
+        else:
+            shutil.rmtree(directory, ignore_errors=True)
     if not well:
         raise typer.Exit(1)
 
@@ -134,7 +147,8 @@ def _insist_on_addresses(brokers: str | None, redis: str | None) -> None:
 def _run(stage: Stage, benchmarks: list[Benchmark], json_file: Path | None, output: Path | None) -> bool:
     """Run them one after the other; whether no event was lost."""
     from streams.cli.bench.environment import environment
-    from streams.cli.bench.report import table, write_json
+    from streams.cli.bench.report import figures_file, table, write_json
+    from trainer.machine import moment
 
     where = environment(stage.servers())
     _say_where(stage.console, where)
@@ -143,9 +157,10 @@ def _run(stage: Stage, benchmarks: list[Benchmark], json_file: Path | None, outp
         stage.results[benchmark.name] = figures = benchmark.run(stage)
         stage.console.print(table(benchmark, figures))
         if output:
-            write_json(output / f"{benchmark.name}.json", {"environment": where, benchmark.name: figures})
+            file = figures_file(output, benchmark.name, stage.broker_is_given)
+            write_json(file, {"environment": where | {"date": moment()}, benchmark.name: figures}, stage.quick)
         if json_file:
-            write_json(json_file, {"environment": where, **stage.results})
+            write_json(json_file, {"environment": where, **stage.results}, stage.quick)
     return _complain(stage.console, stage.results)
 
 

@@ -27,6 +27,7 @@ from encoders.records import ModelUpdate
 from encoders.vocabulary import PADDING_ITEM, Vocabulary
 from encoders.window import WindowRule
 from index.build import build_index, load_index
+from streams.cli.bench.benchmark import MADE_UP
 from streams.cli.bench.synthetic import Columns, World, live_clicks, visits
 from trainer.dataset import cut_windows, training_rows
 from trainer.datasets import read_dataset
@@ -82,8 +83,8 @@ class Catalogue:
 
     @property
     def load(self) -> str:
-        """Where the clicks come from: the data set's name, or `synthetic`."""
-        return self.dataset if self.dataset and dataset_folder(self.dataset) else "synthetic"
+        """Where the clicks come from: the data set's name, or `MADE_UP`."""
+        return self.dataset if self.dataset and dataset_folder(self.dataset) else MADE_UP
 
 
 def _settings(**changes: float) -> TrainerSettings:
@@ -126,7 +127,7 @@ def clicks(catalogue: Catalogue, n_events: int, seed: int = 0) -> Iterator[Click
 
 def load_columns(catalogue: Catalogue, n_events: int, seed: int = 0) -> Columns:
     """The same as columns."""
-    if catalogue.load == "synthetic":
+    if catalogue.load == MADE_UP:
         return _synthetic(catalogue, n_events, seed)
     log = _dataset(catalogue)
     n_users = int(log.users.max()) + 1
@@ -221,7 +222,7 @@ def dataset_folder(name: str) -> Path | None:
 
 
 def _held_out_windows(catalogue: Catalogue, n: int, seed: int) -> IntArray:
-    if catalogue.load == "synthetic":
+    if catalogue.load == MADE_UP:
         columns = _synthetic(catalogue, max(50 * n, 20 * catalogue.n_users), _HELD_OUT + seed)
         first = len(columns.users) // 2
     else:
@@ -234,7 +235,7 @@ def _held_out_windows(catalogue: Catalogue, n: int, seed: int) -> IntArray:
 
 
 def _not_held_out(catalogue: Catalogue, n_events: int) -> Columns:
-    if catalogue.load == "synthetic":
+    if catalogue.load == MADE_UP:
         return _synthetic(catalogue, n_events, _FIT)
     log = _dataset(catalogue)
     end = len(log.users) - len(log.users) // HELD_OUT

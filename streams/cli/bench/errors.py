@@ -10,3 +10,10 @@ class BenchError(StreamsError):
 
     Operator: the message says what was missing: servers, memory, or a process that ended by itself.
     """
+
+
+class UnknownBenchmarkError(BenchError):
+    """There is no benchmark of that name.
+
+    Operator: the message says which there are.
+    """

@@ -5,66 +5,90 @@ page, one pair for each benchmark, and leaves the prose around them alone::
 
     <!-- figures: latency -->
     <!-- end -->
+
+A place without a file in the folder is left as it is.
 """
 
 from __future__ import annotations
 
 import re
 import sys
+from argparse import ArgumentParser
+from collections.abc import Sequence
 from os.path import relpath
 from pathlib import Path
 
-from streams.cli.bench.benchmark import BENCHMARKS, Benchmark, Figures
+from streams.cli.bench.benchmark import Figures, Goal, Verdict
 from streams.cli.bench.errors import BenchError
 from streams.cli.bench.plots import draw_plot
-from streams.cli.bench.report import read_json
+from streams.cli.bench.report import Measured, read_json
 from streams.cli.bench.tables import TABLES, cell, markdown
 
-_MARKED = re.compile(r"(<!-- figures: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
+_MARKED = re.compile(r"(<!-- figures: ([\w-]+) -->\n).*?(<!-- end -->)", re.DOTALL)
+_WORDS = {Verdict.REACHED: "yes", Verdict.MISSED: "**no**"}
 
 
 def draw_page(folder: Path, page: Path) -> list[str]:
     """Bring a page up to date with the figures of a folder, and write the plots beside the figures.
 
     Returns:
-        The names of the benchmarks that were drawn.
+        The names of the files that were drawn, without their ending.
 
     Raises:
-        BenchError: If there are no figures, or the page has no place for one of them.
+        BenchError: If there are no figures, some are damaged or of `--quick`, or the page has no place for some.
     """
     found = read_json(folder)
     if not found:
         raise BenchError(f"no figures in {folder}; `streamrec bench --output {folder}` writes them")
     text = page.read_text()
-    missing = [name for name in found if f"<!-- figures: {name} -->" not in text]
-    if missing:
-        raise BenchError(f"{page} has no place for {', '.join(missing)}: no line <!-- figures: {missing[0]} -->")
-    plots = {name: path for name, content in found.items() if (path := draw_plot(folder, name, content[name]))}
-    where = relpath(folder, page.parent)
+    places = {match[2] for match in _MARKED.finditer(text)}
+    if missing := [name for name in found if name not in places]:
+        raise BenchError(
+            f"{page} has no place for {', '.join(missing)}: no line <!-- figures: {missing[0]} --> with an <!-- end -->"
+        )
+    drawn = {name: _drawn(folder, name, measured, page) for name, measured in found.items()}
 
-    def section(match: re.Match[str]) -> str:
-        name = match[2]
-        if name not in found:
-            return match[0]
-        drawn = section_text(BENCHMARKS[name], found[name][name], found[name]["environment"], where)
-        picture = f"![{name}]({where}/{plots[name].name})\n\n" if name in plots else ""
-        return f"{match[1]}\n{drawn}\n{picture}{match[3]}"
+    def fill(place: re.Match[str]) -> str:
+        name = place[2]
+        return f"{place[1]}{drawn[name]}{place[3]}" if name in drawn else place[0]
 
-    page.write_text(_MARKED.sub(section, text))
+    page.write_text(_MARKED.sub(fill, text))
     return list(found)
 
 
-def section_text(benchmark: Benchmark, figures: Figures, environment: Figures, where: str) -> str:
-    """One benchmark in Markdown: goals, tables, and where the figures come from."""
-    goals = []
-    for goal in benchmark.goals:
-        if goal.key in figures:
-            reached = "yes" if goal.met(float(figures[goal.key])) else "**no**"
-            goals.append((f"`{goal.key}`", cell(figures, goal.key), str(goal), reached))
+def _drawn(folder: Path, name: str, measured: Measured, page: Path) -> str:
+    """What stands between the two marks of one file, its plot drawn.
+
+    Raises:
+        BenchError: If something is missing in the file.
+    """
+    where = relpath(folder, page.parent)
+    try:
+        text = section_text(name, measured, where)
+        plot = draw_plot(folder / f"{name}.png", measured.benchmark.name, measured.figures)
+    except (KeyError, TypeError, ValueError) as error:
+        what = f"has no {error}" if isinstance(error, KeyError) else f"cannot be drawn: {error}"
+        raise BenchError(
+            f"{folder / name}.json {what}; `streamrec bench {measured.benchmark.name} --output {folder}` writes it anew"
+        ) from error
+    picture = f"![{name}]({where}/{plot.name})\n\n" if plot else ""
+    return f"\n{text}\n{picture}"
+
+
+def section_text(name: str, measured: Measured, where: str) -> str:
+    """One file in Markdown: goals, tables, and where the figures come from."""
+    figures, benchmark = measured.figures, measured.benchmark
+    goals = [_judged(goal, figures) for goal in benchmark.goals if goal.key in figures]
     parts = [markdown(("figure", "measured", "goal", "reached"), goals)] if goals else []
     parts += [markdown(header, rows) for header, rows in TABLES[benchmark.name](figures) if rows]
-    parts.append(_source(benchmark.name, figures, environment, where))
+    parts.append(_source(name, figures, measured.environment, where))
     return "\n".join(parts)
+
+
+def _judged(goal: Goal, figures: Figures) -> Sequence[str]:
+    verdict = goal.verdict(figures)
+    value = cell(figures, goal.key) if verdict in _WORDS else "–"
+    return f"`{goal.key}`", value, str(goal), _WORDS.get(verdict, verdict.value)
 
 
 def _source(name: str, figures: Figures, environment: Figures, where: str) -> str:
@@ -73,21 +97,28 @@ def _source(name: str, figures: Figures, environment: Figures, where: str) -> st
     if "events" in figures:
         events, lost, again = (cell(figures, key) for key in ("events", "lost", "duplicates"))
         counted = f" {events} events, {lost} lost, {again} sent again."
+    day, _, time = str(environment["date"])[:16].partition("T")
     return (
         f"*[{name}.json]({where}/{name}.json): {environment['cpu']}, {environment['cores']} cores, Python"
         f" {environment['python']}, {environment['broker']}, {environment['redis']}, commit {environment['commit']},"
-        f" {str(environment['date'])[:10]}.{counted}*\n"
+        f" {day} {time} UTC.{counted}*\n"
     )
 
 
-def main() -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
     """Folder of figures and page from the command line."""
-    folder, page = map(Path, sys.argv[1:3])
+    parser = ArgumentParser(
+        prog="python -m streams.cli.bench.performance",
+        description="Draws the tables and plots of a page from the figures that `streamrec bench --output` wrote.",
+    )
+    parser.add_argument("folder", type=Path, help="where the figures are, such as docs/benchmarks")
+    parser.add_argument("page", type=Path, help="the page, such as docs/performance.md")
+    given = parser.parse_args(arguments)
     try:
-        drawn = draw_page(folder, page)
-    except (BenchError, OSError) as error:
+        drawn = draw_page(given.folder, given.page)
+    except (BenchError, OSError, UnicodeDecodeError) as error:
         sys.exit(f"streamrec: {error}")
-    print(f"{page}: {', '.join(drawn)}")
+    print(f"{given.page}: {', '.join(drawn)}")
 
 
 if __name__ == "__main__":

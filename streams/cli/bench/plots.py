@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from streams.cli.bench.benchmark import Figures
+from streams.cli.bench.errors import BenchError
 from streams.cli.bench.tables import peers, suffixes
 
 _COLOURS = {"streamrec": "#2166ac", "limit": "#999999"}
@@ -15,12 +16,19 @@ Draw = Callable[[Any, Figures], None]
 """Draws into one matplotlib axes."""
 
 
-def draw_plot(folder: Path, name: str, figures: Figures) -> Path | None:
-    """The benchmark's plot, if it has one."""
+def draw_plot(path: Path, name: str, figures: Figures) -> Path | None:
+    """Draw a benchmark's plot into a file; None if it has no plot.
+
+    Raises:
+        BenchError: If matplotlib is not installed.
+    """
     draw = PLOTS.get(name)
     if draw is None:
         return None
-    import matplotlib
+    try:
+        import matplotlib
+    except ImportError:
+        raise BenchError("plots need matplotlib: pip install 'streamrec[bench]'") from None
 
     matplotlib.use("Agg")
     from matplotlib.figure import Figure
@@ -30,7 +38,6 @@ def draw_plot(folder: Path, name: str, figures: Figures) -> Path | None:
     for side in ("top", "right"):
         axes.spines[side].set_visible(False)
     draw(axes, figures)
-    path = folder / f"{name}.png"
     figure.savefig(path, dpi=130, metadata={"Software": None})
     return path
 

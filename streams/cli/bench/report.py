@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import NamedTuple
 
 from rich.table import Table
 
-from streams.cli.bench.benchmark import Benchmark, Figures
+from streams.cli.bench.benchmark import BENCHMARKS, Benchmark, Figures, Verdict
+from streams.cli.bench.errors import BenchError
 
 Results = Mapping[str, Figures]
 """Figures by the benchmark's name, and under `environment` where they come from."""
+_COLOURS = {Verdict.REACHED: "green", Verdict.MISSED: "red", Verdict.NO_DATA_SET: "yellow"}
+ON_KAFKA = "-kafka"
+"""Ends the names of files with what was measured on a Kafka that was given."""
 
 
 def table(benchmark: Benchmark, figures: Figures) -> Table:
@@ -26,8 +31,8 @@ def table(benchmark: Benchmark, figures: Figures) -> Table:
         if goal is None or isinstance(value, str):
             drawn.add_row(key, shown(value), "")
         else:
-            verdict = "[green]reached[/]" if goal.met(value) else "[red]missed[/]"
-            drawn.add_row(key, shown(value), f"{goal} {verdict}")
+            verdict = goal.verdict(figures)
+            drawn.add_row(key, shown(value), f"{goal} [{_COLOURS[verdict]}]{verdict.value}[/]")
     return drawn
 
 
@@ -47,17 +52,79 @@ def shown(value: float | int | str) -> str:
     return f"{value:,.3g}" if abs(value) < 10 else f"{value:,.1f}"
 
 
-def write_json(path: Path, results: Results) -> None:
-    """One object for each benchmark with flat keys, and the environment."""
+class Measured(NamedTuple):
+    """What a file of `streamrec bench --output` holds."""
+
+    benchmark: Benchmark
+    figures: Figures
+    environment: Figures
+
+
+def figures_file(folder: Path, name: str, broker_is_given: bool) -> Path:
+    """Where a benchmark's figures go: those of the embedded broker and those of a given Kafka are kept apart.
+
+    Example:
+        >>> figures_file(Path("docs"), "latency", True).name, figures_file(Path("docs"), "latency", False).name
+        ('latency-kafka.json', 'latency.json')
+    """
+    return folder / f"{name}{ON_KAFKA if broker_is_given else ''}.json"
+
+
+def write_json(path: Path, results: Results, quick: bool = False) -> None:
+    """One object for each benchmark with flat keys, the environment, and whether the figures mean something."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(results, indent=2, ensure_ascii=False) + "\n")
+    path.write_text(json.dumps({"quick": quick, **results}, indent=2, ensure_ascii=False) + "\n")
 
 
-def read_json(folder: Path) -> dict[str, dict[str, Figures]]:
-    """What `streamrec bench --output` wrote: for each benchmark its figures and their environment, by name."""
+def insist_on_quick(option: str, given: Path, files: Iterable[Path]) -> None:
+    """See that figures that mean nothing take the place of no others.
+
+    Args:
+        option: What the place was given by, such as `--json`.
+        given: The place as it was given.
+        files: Those that would be written.
+
+    Raises:
+        BenchError: If one of them holds figures that are not of `--quick`.
+    """
+    if real := [path.name for path in files if _holds_real_figures(path)]:
+        raise BenchError(
+            f"{option} {given}: {', '.join(real)} would be overwritten with figures of --quick, which mean nothing;"
+            " name another place, or leave --quick out"
+        )
+
+
+def read_json(folder: Path) -> dict[str, Measured]:
+    """What `streamrec bench --output` wrote, by the names of the files without their ending.
+
+    Raises:
+        BenchError: If a benchmark's file is damaged, or its figures are of `--quick`.
+    """
     found = {}
-    for path in sorted(folder.glob("*.json")):
-        content = json.loads(path.read_text())
-        if path.stem in content:
-            found[path.stem] = content
+    for path in sorted(folder.glob("*.json"), key=lambda path: path.stem):
+        benchmark = BENCHMARKS.get(path.stem.removesuffix(ON_KAFKA))
+        if benchmark:
+            found[path.stem] = _read(path, benchmark)
     return found
+
+
+def _read(path: Path, benchmark: Benchmark) -> Measured:
+    again = f"`streamrec bench {benchmark.name} --output {path.parent}` writes it anew"
+    try:
+        content = json.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        raise BenchError(f"{path} cannot be read: {error}; {again}") from error
+    parts = [content.get(key) for key in (benchmark.name, "environment")] if isinstance(content, dict) else []
+    if not parts or not all(isinstance(part, dict) for part in parts):
+        raise BenchError(f"{path} does not hold figures of {benchmark.name} and their environment; {again}")
+    if content.get("quick"):
+        raise BenchError(f"{path} holds figures of --quick, which mean nothing; {again}")
+    return Measured(benchmark, *parts)
+
+
+def _holds_real_figures(path: Path) -> bool:
+    try:
+        content = json.loads(path.read_text())
+    except (OSError, ValueError):
+        return False
+    return isinstance(content, dict) and not content.get("quick") and any(name in content for name in BENCHMARKS)

