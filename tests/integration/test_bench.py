@@ -44,9 +44,8 @@ def test_throughput_is_measured_and_written_with_where_it_comes_from(tmp_path: P
     assert figures["stage_us_encode"] >= 0  # four batches in all: there may be none in the measured interval
     assert environment["cores"] >= 1
     assert environment["broker"].startswith("tansu")
-    assert {"date", "commit", "cpu", "python", "version_torch", "version_faiss_cpu", "version_numba"} <= set(
-        environment
-    )
+    libraries = {f"version_{name}" for name in ("torch", "faiss_cpu", "numba")}
+    assert {"date", "commit", "cpu", "python", *libraries} <= set(environment)
     assert all(not isinstance(value, dict | list) for each in results.values() for value in each.values())
     assert "events_per_s" in done.stdout
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from rich.table import Table
 
@@ -114,12 +114,13 @@ def _read(path: Path, benchmark: Benchmark) -> Measured:
         content = json.loads(path.read_text())
     except (OSError, ValueError) as error:
         raise BenchError(f"{path} cannot be read: {error}; {again}") from error
-    parts = [content.get(key) for key in (benchmark.name, "environment")] if isinstance(content, dict) else []
-    if not parts or not all(isinstance(part, dict) for part in parts):
+    found: dict[str, Any] = content if isinstance(content, dict) else {}
+    figures, environment = found.get(benchmark.name), found.get("environment")
+    if not isinstance(figures, dict) or not isinstance(environment, dict):
         raise BenchError(f"{path} does not hold figures of {benchmark.name} and their environment; {again}")
-    if content.get("quick"):
+    if found.get("quick"):
         raise BenchError(f"{path} holds figures of --quick, which mean nothing; {again}")
-    return Measured(benchmark, *parts)
+    return Measured(benchmark, figures, environment)
 
 
 def _holds_real_figures(path: Path) -> bool:
