@@ -218,6 +218,12 @@ def test_a_damaged_file_is_one_clear_error(
     assert page.read_text() == PAGE
 
 
+def test_what_writes_a_damaged_file_anew_is_said_with_the_kafka_that_it_takes(tmp_path: Path) -> None:
+    (tmp_path / "latency-kafka.json").write_text("{")
+    with pytest.raises(BenchError, match=r"`streamrec bench latency --brokers HOST:PORT --output .*` writes it anew"):
+        draw_page(tmp_path, tmp_path / "page.md")
+
+
 @pytest.mark.parametrize("arguments", [[], ["docs/benchmarks"]])
 def test_without_folder_and_page_there_is_a_line_of_usage(
     arguments: list[str], capsys: pytest.CaptureFixture[str]

@@ -21,7 +21,7 @@ from pathlib import Path
 from streams.cli.bench.benchmark import Figures, Goal, Verdict
 from streams.cli.bench.errors import BenchError
 from streams.cli.bench.plots import draw_plot
-from streams.cli.bench.report import Measured, read_json
+from streams.cli.bench.report import Measured, read_json, writes_anew
 from streams.cli.bench.tables import TABLES, cell, markdown
 
 _MARKED = re.compile(r"(<!-- figures: ([\w-]+) -->\n).*?(<!-- end -->)", re.DOTALL)
@@ -68,9 +68,8 @@ def _drawn(folder: Path, name: str, measured: Measured, page: Path) -> str:
         plot = draw_plot(folder / f"{name}.png", measured.benchmark.name, measured.figures)
     except (KeyError, TypeError, ValueError) as error:
         what = f"has no {error}" if isinstance(error, KeyError) else f"cannot be drawn: {error}"
-        raise BenchError(
-            f"{folder / name}.json {what}; `streamrec bench {measured.benchmark.name} --output {folder}` writes it anew"
-        ) from error
+        file = folder / f"{name}.json"
+        raise BenchError(f"{file} {what}; {writes_anew(file, measured.benchmark)}") from error
     picture = f"![{name}]({where}/{plot.name})\n\n" if plot else ""
     return f"\n{text}\n{picture}"
 

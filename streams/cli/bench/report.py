@@ -108,8 +108,14 @@ def read_json(folder: Path) -> dict[str, Measured]:
     return found
 
 
+def writes_anew(path: Path, benchmark: Benchmark) -> str:
+    """What to do about a file that cannot be used, for messages."""
+    brokers = " --brokers HOST:PORT" if path.stem.endswith(ON_KAFKA) else ""
+    return f"`streamrec bench {benchmark.name}{brokers} --output {path.parent}` writes it anew"
+
+
 def _read(path: Path, benchmark: Benchmark) -> Measured:
-    again = f"`streamrec bench {benchmark.name} --output {path.parent}` writes it anew"
+    again = writes_anew(path, benchmark)
     try:
         content = json.loads(path.read_text())
     except (OSError, ValueError) as error:
