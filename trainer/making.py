@@ -11,8 +11,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
 from encoders.bundle import ENCODERS, EncoderDraft, IndexRecord, RetrieverDraft
 from encoders.neural import ModuleEncoder, SequenceModule
 from encoders.protocols import IntArray, Retriever
