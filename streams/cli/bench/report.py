@@ -41,7 +41,7 @@ def shown(value: float | int | str) -> str:
 
     Example:
         >>> shown(25012.34), shown(41.279), shown(0.6123), shown(400000)
-        ('25,012', '41.3', '0.612', '400,000')
+        ('25,012', '41.3', '0.6123', '400,000')
     """
     if isinstance(value, str):
         return value
@@ -49,7 +49,7 @@ def shown(value: float | int | str) -> str:
         return f"{value:,}"
     if abs(value) >= 1000:
         return f"{value:,.0f}"
-    return f"{value:,.3g}" if abs(value) < 10 else f"{value:,.1f}"
+    return f"{value:,.4g}" if abs(value) < 10 else f"{value:,.1f}"
 
 
 class Measured(NamedTuple):
