@@ -7,6 +7,7 @@ others.
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -19,6 +20,10 @@ from tests.servers import RealKafka, Valkey, kafka_script, unique_names, why_no_
 
 PARTITIONS = 4
 LEFT_OUT = pytest.StashKey[int]()
+
+# A shell starts what runs in its background deaf to Ctrl-C, and so would be every process that a test starts.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")
