@@ -301,12 +301,23 @@ def publishing(kafka: KafkaSettings, interactions: Iterable[Interaction], rate: 
         interactions: More than the body can need; what is left over is not published.
         rate: Events a second.
     """
+    with beside(lambda over: publish_interactions(kafka, takewhile(lambda _: not over.is_set(), interactions), rate)):
+        yield
+
+
+@contextmanager
+def beside(work: Callable[[Event], None]) -> Iterator[None]:
+    """Do something in a thread while the body runs; it is told when the body is over, and waited for.
+
+    Raises:
+        Exception: What went wrong in the thread, unless the body failed by itself.
+    """
     over = Event()
     failures: list[Exception] = []
 
     def run() -> None:
         try:
-            publish_interactions(kafka, takewhile(lambda _: not over.is_set(), interactions), rate)
+            work(over)
         except Exception as error:  # raised again where it is waited for
             failures.append(error)
 

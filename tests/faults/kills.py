@@ -8,13 +8,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import count, takewhile
 from random import Random
-from threading import Event, Thread
+from threading import Event
 
 from encoders.records import BundleReference, Interaction
 from streams.errors import DependencyError
 from streams.settings import KafkaSettings
 from tests.exactness import Outcome, examine
-from tests.processes import PATIENCE_S, START_MS, Deployment, applied, publish_interactions, read_topic, until
+from tests.processes import PATIENCE_S, START_MS, Deployment, applied, beside, publish_interactions, read_topic, until
 
 RATE = 150.0
 """Events a second; while nobody owns a partition they pile up, so that what follows comes in whole batches."""
@@ -71,22 +71,16 @@ def endless_clicks(seed: int, users: int = 200, items: int = 60) -> Iterator[Int
 @contextmanager
 def flowing(kafka: KafkaSettings, events: Iterator[Interaction], progress: Callable[[str], None]) -> Iterator[None]:
     """Publish events for as long as the body runs, with a new producer where one has failed: the log is the truth."""
-    over = Event()
 
-    def run() -> None:
+    def publish(over: Event) -> None:
         while not over.is_set():
             try:
                 publish_interactions(kafka, takewhile(lambda _: not over.is_set(), events), RATE)
             except DependencyError as error:
                 progress(f"a new producer goes on: {error}")
 
-    thread = Thread(target=run, daemon=True)
-    thread.start()
-    try:
+    with beside(publish):
         yield
-    finally:
-        over.set()
-        thread.join()
 
 
 def play(

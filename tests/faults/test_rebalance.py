@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from threading import Event, Thread
+from threading import Event
 
 import pytest
 
@@ -14,7 +14,7 @@ from tests.exactness import check_exact
 from tests.faults.staged_worker import COMMAND, Stage
 from tests.faults.timing import BATCH
 from tests.integration.conftest import BOTH_BROKERS, Deployments
-from tests.processes import Deployment, WorkerProcess, applied, clicks, committed, publishing, until
+from tests.processes import Deployment, WorkerProcess, applied, beside, clicks, committed, publishing, until
 
 PARTITIONS = 6
 LOOK_S = 0.2
@@ -44,10 +44,9 @@ def shared(workers: list[WorkerProcess]) -> bool:
 @contextmanager
 def nothing_committed_that_is_not_applied(deployment: Deployment) -> Iterator[None]:
     """Look at both again and again; commits first, as the state only grows."""
-    over, ahead = Event(), list[str]()
-    n_looks = 0
+    ahead, n_looks = list[str](), 0
 
-    def look() -> None:
+    def look(over: Event) -> None:
         nonlocal n_looks
         while not over.wait(LOOK_S):
             commits = committed(deployment.kafka)
@@ -59,13 +58,8 @@ def nothing_committed_that_is_not_applied(deployment: Deployment) -> Iterator[No
                     if offset > places.get(number, 0)
                 )
 
-    thread = Thread(target=look)
-    thread.start()
-    try:
+    with beside(look):
         yield
-    finally:
-        over.set()
-        thread.join()
     assert not ahead
     assert n_looks
 

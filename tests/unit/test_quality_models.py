@@ -94,8 +94,9 @@ def test_weights_are_learned_on_the_newest_training_sessions(tmp_path: Path) -> 
 def test_weights_that_were_learned_on_the_part_that_is_asked_are_said_to_flatter(tmp_path: Path) -> None:
     report = Telling()
     blended = contender(tmp_path, '[b]\nmodel = "blend"\nmembers = ["popularity", "markov"]')
-    Workshop(None, 0.25, report).make(blended, held_out(EXAM, 0.25), 0, "validation")
+    ready = Workshop(None, 0.25, report).make(blended, held_out(EXAM, 0.25), 0, "validation")
     assert report.said[0].endswith("learning the weights of b; it is asked the same part, which flatters it")
+    assert ready.cost.n_targets == 2 * 18 * 4  # the members that are asked are those that were weighed
 
 
 def test_what_may_not_be_listed_counts_nothing_for_the_weights(tmp_path: Path) -> None:

@@ -202,10 +202,10 @@ def exams(
     Raises:
         DatasetError: If a data set without times is to be split by time.
     """
-    if split != "paper":
-        usage = SPLITS[split]
+    if split == "paper":
+        usage = USAGES.get(data.name) or SPLITS["global-time" if data.has_arrival else "leave-one-out"]
     else:
-        usage = USAGES.get(data.name) or (_next_steps if data.has_arrival else _last_items(200, "seen"))
+        usage = SPLITS[split]
     return (replace(exam, has_arrival=data.has_arrival) for exam in usage(data, windows, drop_unknown))
 
 
@@ -237,20 +237,19 @@ def _by_time(every_step: bool) -> Usage:
 
 
 SESSION_CROP = Crop(50)
-_next_steps = _by_time(every_step=True)
+SPLITS: dict[SplitBy, Usage] = {
+    "leave-one-out": _last_items(200, "seen"),
+    "global-time": _by_time(every_step=True),
+    "global-time-last": _by_time(every_step=False),
+}
+"""What any data set may be split by: each user's last event tests; or the newest tenth of all, each event of it or the
+last that each user has in it."""
 USAGES: dict[str, Usage] = {
     "sasrec-ml-1m": _last_items(200, "fed"),  # LRURec: what is fed is left out, whatever came before may be listed
     "s3rec-beauty": _last_items(50, "seen"),  # S3-Rec
-    "ml-1m": _next_steps,
+    "ml-1m": SPLITS["global-time"],
     "diginetica-srgnn": _sessions,
     "serenade-sample": _sessions,
     "diginetica-ader": _periods,
 }
 """How the papers use each data set, by its folder's name."""
-SPLITS: dict[SplitBy, Usage] = {
-    "leave-one-out": _last_items(200, "seen"),
-    "global-time": _next_steps,
-    "global-time-last": _by_time(every_step=False),
-}
-"""What any data set may be split by in place of that: each user's last event tests; or the newest tenth of all, each
-event of it or the last that each user has in it."""
