@@ -98,11 +98,15 @@ def compare_models(asked: Comparison, console: Console) -> None:
     given = {"split": asked.split, "windows": asked.windows}
     settings = settings.model_copy(update={name: choice.value for name, choice in given.items() if choice})
     running = entrants(configuration.pick(asked.models), asked.seeds)
-    with ConsoleReport(console) as report:
-        report.say(f"Reading {folder}; models are set by {configuration.source}")
-        data = read_set(folder)
-        workshop = Workshop(asked.fits, settings.validation_fraction, report, asked.device.value)
-        result = compare(data, settings, running, workshop, report, asked.part.value, asked.live or None)
+    try:
+        with ConsoleReport(console) as report:
+            report.say(f"Reading {folder}; models are set by {configuration.source}")
+            data = read_set(folder)
+            workshop = Workshop(asked.fits, settings.validation_fraction, report, asked.device.value)
+            result = compare(data, settings, running, workshop, report, asked.part.value, asked.live or None)
+    except KeyboardInterrupt:
+        console.print(f"\nstopped; the next run finds in {asked.fits} what was fitted", highlight=False)
+        raise typer.Exit(130) from None
     for table in (accuracy_table(result), costs_table(result)):
         console.print(table)
     if asked.json_file:

@@ -108,6 +108,10 @@ def train(
         began_s = time.monotonic()
         try:
             result = _run(plan, console, json_file)
+        except KeyboardInterrupt:
+            kept = "the next run goes on from what was kept" if plan.archive else "without an archive nothing was kept"
+            console.print(f"\nstopped; {kept}", highlight=False)
+            raise typer.Exit(130) from None
         except Exception as error:
             if every is None or not _may_pass(error):
                 raise

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
 from streams.cli.app import app
 from streams.processes import free_port
@@ -77,3 +78,19 @@ def test_what_is_wrong_with_a_model_that_is_to_be_trained_is_named(arguments: li
     assert done.returncode == 2
     assert message in done.stderr
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("options", "kept"),
+    [([], "the next run goes on from what was kept"), (["--no-archive"], "without an archive nothing was kept")],
+)
+def test_who_stops_a_training_is_told_what_is_kept(
+    options: list[str], kept: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*args: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("streams.cli.training.kafka_source", lambda settings: None)
+    monkeypatch.setattr("trainer.job.train", interrupted)
+    done = CliRunner().invoke(app, ["train", *options])
+    assert (done.exit_code, done.stdout.strip()) == (130, f"stopped; {kept}")

@@ -8,6 +8,7 @@ from io import StringIO
 from pathlib import Path
 
 import pytest
+import typer
 from rich.console import Console
 from typer.testing import CliRunner
 
@@ -73,6 +74,18 @@ def test_figures_costs_and_differences_are_printed_and_written(asked: Comparison
 )
 def test_the_way_models_are_asked_can_be_chosen(asked: Comparison, change: dict[str, object], protocol: str) -> None:
     assert protocol in said(replace(asked, **change))  # type: ignore[arg-type]
+
+
+def test_who_stops_it_is_told_what_is_kept(asked: Comparison, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(*args: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("trainer.quality.compare.compare", interrupted)
+    text = StringIO()
+    with pytest.raises(typer.Exit) as stopped:
+        compare_models(asked, Console(file=text, width=160))
+    assert stopped.value.exit_code == 130
+    assert f"the next run finds in {asked.fits} what was fitted" in text.getvalue()
 
 
 def test_models_are_set_by_the_file_that_is_given(asked: Comparison, tmp_path: Path) -> None:
