@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, cast
 
 import pytest
@@ -120,6 +120,76 @@ async def test_what_a_rebalance_may_have_dropped_is_waited_for_no_longer(fetchin
     assert await fetches_nothing(fetching)
     fetching.consumer.taken(new)
     assert await fetched(fetching)
+
+
+class Fetches:
+    """Answers one fetch after the other; each may take a while, or do something first."""
+
+    def __init__(self, *answers: Fetched, takes_s: float = 0.0, meanwhile: Callable[[], object] = lambda: None) -> None:
+        self.answers, self.takes_s, self.meanwhile = [*answers], takes_s, meanwhile
+        self.asked: list[tuple[set[TP], int]] = []
+
+    async def __call__(self, active: set[TP], timeout_s: float, max_records: int) -> Fetched:
+        self.asked.append((active, max_records))
+        await asyncio.sleep(self.takes_s)
+        self.meanwhile()
+        return self.answers.pop(0)
+
+
+def read_from(partition: int, start: int, n: int = 1) -> RecordBatch:
+    return RecordBatch(partition, start, start + n, [record(start + i, click(USER)) for i in range(n)])
+
+
+async def joined_by(
+    read: Read, monkeypatch: pytest.MonkeyPatch, fetches: Fetches
+) -> dict[int, tuple[int, int, list[int]]]:
+    monkeypatch.setattr(read.consumer._thread, "fetch_batches", fetches)
+    read.consumer.resume_flow()
+    return {b.partition: (b.start, b.end, [r.offset for r in b.records]) for b in await fetched(read)}
+
+
+async def test_a_fetch_that_lay_ready_brings_what_has_come_since(read: Read, monkeypatch: pytest.MonkeyPatch) -> None:
+    fetches = Fetches(Fetched([read_from(0, 5, 2)], set()), Fetched([read_from(1, 3), read_from(0, 7)], set()))
+    assert await joined_by(read, monkeypatch, fetches) == {0: (5, 8, [5, 6, 7]), 1: (3, 4, [3])}
+    most = read.consumer.app.conf.broker_max_poll_records
+    assert fetches.asked == [({TP0, TP1}, most), ({TP0, TP1}, most - 2)]
+
+
+async def test_one_that_was_waited_for_is_handed_over_at_once(read: Read, monkeypatch: pytest.MonkeyPatch) -> None:
+    fetches = Fetches(Fetched([read_from(0, 5)], set()), takes_s=0.02)
+    assert await joined_by(read, monkeypatch, fetches) == {0: (5, 6, [5])}
+
+
+async def test_one_that_is_large_is_handed_over_at_once(read: Read, monkeypatch: pytest.MonkeyPatch) -> None:
+    n = read.consumer.app.conf.broker_max_poll_records // 2 + 1
+    fetches = Fetches(Fetched([read_from(0, 0, n)], set()))
+    assert (await joined_by(read, monkeypatch, fetches))[0][:2] == (0, n)
+
+
+async def test_where_it_was_sought_in_between_only_what_came_then_is_handed_over(
+    read: Read, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fetches = Fetches(Fetched([read_from(0, 5, 3)], set()), Fetched([read_from(0, 5, 4)], set()))
+    assert await joined_by(read, monkeypatch, fetches) == {0: (5, 9, [5, 6, 7, 8])}
+
+
+async def test_a_partition_that_is_paused_in_between_gets_no_more(read: Read, monkeypatch: pytest.MonkeyPatch) -> None:
+    fetches = Fetches(
+        Fetched([read_from(0, 5)], set()),
+        Fetched([], set()),
+        meanwhile=lambda: read.consumer.pause_partitions({TP0}),
+    )
+    assert await joined_by(read, monkeypatch, fetches) == {0: (5, 6, [5])}
+    assert [active for active, _ in fetches.asked] == [{TP0, TP1}, {TP1}]
+
+
+async def test_what_is_torn_is_told_whichever_fetch_found_it(read: Read, monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[TP] = []
+    monkeypatch.setattr(read.consumer, "on_torn", told.append)
+    fetches = Fetches(Fetched([read_from(1, 0)], {TP0}), Fetched([], {TP1}))
+    assert await joined_by(read, monkeypatch, fetches) == {1: (0, 1, [0])}
+    assert sorted(told) == [TP0, TP1]
+    assert fetches.asked[1][0] == {TP1}
 
 
 class Log:
