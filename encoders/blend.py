@@ -12,6 +12,7 @@ import numpy as np
 
 from encoders.fusion import Fusion, Lists, fuse, points, target_ranks
 from encoders.protocols import DoubleArray, FloatArray, IntArray, LiveRetriever, Retriever
+from encoders.retrieval import EncoderRetriever
 
 Metric = Literal["mrr", "recall"]
 _SHARES = np.linspace(0.0, 1.0, 21)
@@ -19,14 +20,14 @@ _SHARES = np.linspace(0.0, 1.0, 21)
 _MOST_ROUNDS = 10
 
 
-def ask_all(members: Sequence[Retriever], windows: IntArray, depth: int) -> Lists:
-    """Each member's best ``depth`` items for each window.
+def lists_of(answers: Sequence[tuple[IntArray, FloatArray]], logits: Sequence[bool]) -> Lists:
+    """What members answered, one after the other, as one."""
+    return Lists(np.stack([items for items, _ in answers]), np.stack([scores for _, scores in answers]), logits)
 
-    Shape:
-        - windows: ``(B, T)``
-    """
-    lists = [member.retrieve(windows, depth) for member in members]
-    return Lists(np.stack([items for items, _ in lists]), np.stack([scores for _, scores in lists]))
+
+def logits_of(members: Sequence[Retriever]) -> tuple[bool, ...]:
+    """Whose scores are logits, those of encoders; all others' count something."""
+    return tuple(isinstance(member, EncoderRetriever) for member in members)
 
 
 class Blend:
@@ -38,6 +39,7 @@ class Blend:
         fusion: How an item's score comes about.
         depth: How many items each member is asked for, or ``k``, if that is more. Answers of different ``k`` agree as
             long as neither is more than this.
+        logits: Whose scores are logits; as `logits_of` has it, if not given.
 
     Raises:
         ValueError: If there are no members, or not one weight for each, or weights are negative, not finite or all 0.
@@ -49,8 +51,10 @@ class Blend:
         weights: Sequence[float] | DoubleArray | None = None,
         fusion: Fusion = "reciprocal_rank",
         depth: int = 100,
+        logits: Sequence[bool] | None = None,
     ) -> None:
         self.members = tuple(members)
+        self.logits = logits_of(members) if logits is None else tuple(logits)
         self.weights = np.ones(len(self.members)) if weights is None else np.asarray(weights, dtype=np.float64)
         well = np.isfinite(self.weights) & (self.weights >= 0)
         if self.weights.shape != (len(self.members),) or not well.all() or not self.weights.any():
@@ -60,14 +64,15 @@ class Blend:
 
     def retrieve(self, windows: IntArray, k: int) -> tuple[IntArray, FloatArray]:
         """The best ``k`` of the members' items for each window, best first; see `Retriever.retrieve`."""
-        return self.fused(ask_all(self.members, windows, max(k, self.depth)), k)
+        depth = max(k, self.depth)
+        return self.fused([member.retrieve(windows, depth) for member in self.members], k)
 
-    def fused(self, lists: Lists, k: int) -> tuple[IntArray, FloatArray]:
+    def fused(self, answers: Sequence[tuple[IntArray, FloatArray]], k: int) -> tuple[IntArray, FloatArray]:
         """The best ``k`` of what the members answered, for whoever strikes items out of their lists first.
 
         Struck out afterwards, they would still have decided what other items of a list are worth.
         """
-        return fuse(lists, self.weights, k, self.fusion)
+        return fuse(lists_of(answers, self.logits), self.weights, k, self.fusion)
 
 
 class LiveBlend(Blend):

@@ -3,7 +3,10 @@
 By reciprocal rank (Cormack, Clarke & Büttcher, SIGIR 2009) an item scores the sum of ``weight / (60 + rank)`` over the
 lists that it is in, ranks counted from 1. By score (weighted CombSUM; Fox & Shaw, TREC-2, 1994) it scores the sum of
 ``weight * (score - lowest) / (highest - lowest)``, with the lowest and highest of that list, so that lists of any scale
-meet between 0 and 1. An item that is not in a list gets nothing from it.
+meet between 0 and 1. By probability (linear opinion pool; Stone, Ann. Math. Statist. 1961) it scores the sum of
+``weight * p``, where ``p`` is how likely a list has the item: the softmax over the list where scores are logits, as an
+encoder's are, and the score's share of all scores where they count something. An item that is not in a list gets
+nothing from it.
 
 Shape letters: ``M`` lists, ``B`` windows, ``D`` length of a list, ``I`` item numbers, ``K`` answers.
 """
@@ -14,12 +17,14 @@ from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 
 from encoders.best import offer, put_in_order
 from encoders.compiled import compiled
 from encoders.protocols import DoubleArray, FloatArray, IntArray
 
-Fusion = Literal["reciprocal_rank", "score"]
+BoolArray = npt.NDArray[np.bool_]
+Fusion = Literal["reciprocal_rank", "score", "probability"]
 RANK_OFFSET = 60.0
 """The constant of Cormack et al.: the larger, the less the first places stand out."""
 NOT_LISTED = np.iinfo(np.int64).max
@@ -33,6 +38,8 @@ class Lists(NamedTuple):
     """Best first. 0 is no item, wherever it stands: a list may have had items struck out."""
     scores_MBD: FloatArray
     """Of the items; anything where there is none."""
+    logits_M: Sequence[bool] = ()
+    """Whose scores are logits; of the others none is negative. Without it, nobody's are."""
 
 
 def fuse(
@@ -87,11 +94,24 @@ def points(lists: Lists, fusion: Fusion) -> DoubleArray:
         return 1 / (RANK_OFFSET + np.cumsum(is_item, axis=2))
     scores_MBD = np.where(is_item, lists.scores_MBD, 0.0).astype(np.float64)
     highest = np.max(scores_MBD, axis=2, keepdims=True, where=is_item, initial=-np.inf)
+    if fusion == "probability":
+        return _probabilities(scores_MBD, is_item, highest, np.array(lists.logits_M or [False] * len(scores_MBD)))
     lowest = np.min(scores_MBD, axis=2, keepdims=True, where=is_item, initial=np.inf)
     differ = highest > lowest
     # Where all scores are equal, all are the highest.
     width = np.where(differ, highest - lowest, 1.0)
     return np.where(differ, (scores_MBD - np.where(differ, lowest, 0.0)) / width, 1.0)
+
+
+def _probabilities(
+    scores_MBD: DoubleArray, is_item: BoolArray, highest: DoubleArray, logits_M: BoolArray
+) -> DoubleArray:
+    """How likely each list has it that an item is the next one, 0 where there is no item. Shape: ``(M, B, D)``."""
+    exponents = np.where(is_item, scores_MBD - np.where(is_item.any(axis=2, keepdims=True), highest, 0.0), -np.inf)
+    odds = np.where(logits_M[:, None, None], np.exp(exponents), np.maximum(scores_MBD, 0.0))
+    total = odds.sum(axis=2, keepdims=True)
+    likely: DoubleArray = np.divide(odds, total, out=np.zeros_like(odds), where=total > 0)
+    return likely
 
 
 @compiled

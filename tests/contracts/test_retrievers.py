@@ -55,6 +55,12 @@ class TestBlend(FullRetrieverContract):
         return blend([gru(), popularity()], [2.0, 1.0])
 
 
+class TestBlendByProbability(FullRetrieverContract):
+    @pytest.fixture
+    def retriever(self) -> Blend:
+        return blend([gru(), popularity()], [2.0, 1.0], fusion="probability")
+
+
 class TestBlendByScore(FullRetrieverContract):
     @pytest.fixture
     def retriever(self) -> Blend:

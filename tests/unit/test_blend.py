@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+from math import exp
+from typing import get_args
+
 import numpy as np
 import pytest
 
-from encoders.blend import Blend, LiveBlend, ask_all, blend, learned_weights
-from encoders.fusion import Lists, fuse
+from encoders.blend import Blend, LiveBlend, blend, learned_weights, logits_of
+from encoders.fusion import Fusion, Lists, fuse, points
+from encoders.gru import GRUConfig, GRUEncoder
 from encoders.popularity import LivePopularity, PopularityRetriever
 from encoders.protocols import LiveRetriever
+from encoders.retrieval import EncoderRetriever
 from encoders.session_knn import SessionKNN
+from index.flat import FlatIndex
 
 TWO = Lists(
     np.array([[[7, 8, 0]], [[8, 9, 4]]]),
@@ -46,16 +52,39 @@ def test_a_list_of_equal_scores_gives_each_item_the_most() -> None:
     assert scores(equal, [3], "score") == {5: 3.0, 6: 3.0}
 
 
-@pytest.mark.parametrize("fusion", ["reciprocal_rank", "score"])
+@pytest.mark.parametrize("fusion", get_args(Fusion))
 def test_a_list_that_weighs_nothing_is_not_there(fusion: str) -> None:
     assert list(scores(TWO, [0, 1], fusion)) == [8, 9, 4]
 
 
-@pytest.mark.parametrize("fusion", ["reciprocal_rank", "score"])
+@pytest.mark.parametrize("fusion", get_args(Fusion))
 def test_an_item_struck_out_leaves_its_place_to_the_next(fusion: str) -> None:
     struck = Lists(np.array([[[7, 0, 8]]]), np.array([[[9.0, 8.0, 7.0]]], dtype=np.float32))
     left = Lists(np.array([[[7, 8, 0]]]), np.array([[[9.0, 7.0, -np.inf]]], dtype=np.float32))
     assert scores(struck, [1], fusion) == scores(left, [1], fusion)
+
+
+def test_scores_become_probabilities_of_logits_by_softmax_and_of_counts_by_their_share() -> None:
+    of_logits = exp(3) / (exp(3) + exp(1))
+    expected = {7: of_logits, 8: 1 - of_logits + 2 * 100 / 230, 9: 2 * 70 / 230, 4: 2 * 60 / 230}
+    assert scores(TWO._replace(logits_M=(True, False)), [1, 2], "probability") == pytest.approx(expected)
+    assert scores(TWO, [1, 0], "probability") == pytest.approx({7: 3 / 4, 8: 1 / 4})
+
+
+def test_logits_far_from_zero_and_lists_without_any_item_have_probabilities() -> None:
+    items = np.array([[[5, 6], [0, 0]]])
+    far = Lists(items, np.array([[[2000.0, 1999.0], [-np.inf, -np.inf]]], dtype=np.float32), (True,))
+    likely = points(far, "probability")
+    np.testing.assert_allclose(likely[0], [[1 / (1 + exp(-1)), 1 - 1 / (1 + exp(-1))], [0, 0]])
+    np.testing.assert_array_equal(points(Lists(items, np.zeros(items.shape, dtype=np.float32)), "probability"), 0)
+
+
+def test_an_encoder_answers_with_logits_and_whoever_counts_does_not() -> None:
+    module = GRUEncoder.build(2, GRUConfig(embedding_dim=2, hidden_dim=2))
+    encoder = EncoderRetriever(GRUEncoder(module), FlatIndex.build(np.ones((3, 2), dtype=np.float32)))
+    popular = PopularityRetriever(np.array([0, 1], dtype=np.float32))
+    assert logits_of([popular, encoder, Blend([encoder])]) == (False, True, False)
+    assert blend([popular, encoder], fusion="probability").logits == (False, True)
 
 
 def test_windows_are_fused_apart() -> None:
@@ -80,8 +109,8 @@ def test_a_blend_learns_if_any_member_does() -> None:
     assert isinstance(live, LiveBlend)
     assert isinstance(live, LiveRetriever)
     live.learn(np.array([1, 1, 2]), np.array([4, 5, 6]), np.zeros(3))
-    lists = ask_all(live.members, np.array([[4]]), 5)
-    assert [sorted(filter(None, row)) for row in lists.items_MBD[:, 0].tolist()] == [[1, 2], [5], [4, 5, 6]]
+    answers = [member.retrieve(np.array([[4]]), 5)[0][0].tolist() for member in live.members]
+    assert [sorted(filter(None, row)) for row in answers] == [[1, 2], [5], [4, 5, 6]]
     assert type(blend([trained])) is Blend
     assert not isinstance(blend([trained]), LiveRetriever)
 
@@ -131,7 +160,7 @@ def test_a_blend_can_find_more_than_each_member() -> None:
     assert [[fuse(lists, one, 1)[0][:, 0].tolist()] for one in ([1, 0], [0, 1])] == [[[1, 9]], [[8, 3]]]
 
 
-@pytest.mark.parametrize("fusion", ["reciprocal_rank", "score"])
+@pytest.mark.parametrize("fusion", get_args(Fusion))
 @pytest.mark.parametrize("metric", ["mrr", "recall"])
 def test_learned_weights_are_those_of_the_best_on_the_grid(fusion: str, metric: str) -> None:
     """Against fusing with every weight of the grid and counting."""

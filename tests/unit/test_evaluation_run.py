@@ -17,12 +17,14 @@ from trainer.evaluation.run import (
     QUERIES_AT_ONCE,
     Answers,
     Evaluation,
+    Watch,
     allowed_lists,
     evaluate,
     exact_ranks,
     rank_all,
     rank_listed,
     ranks_in,
+    timed,
 )
 from trainer.interactions import Interactions
 
@@ -67,6 +69,14 @@ def ask(log: Interactions, excluded: Excluded = "seen", candidates: list[int] | 
 
 LOG = make_log([(0, 0, 1), (0, 2, 2), (0, 4, 3)])
 """Item 1, then 3 is asked for, then 5."""
+
+
+def test_the_stopwatch_leaves_a_blend_what_its_members_scores_are() -> None:
+    mixed = Blend([Counting(), Counting()], [1, 2], "probability", 7, logits=(True, False))
+    under_watch = timed(mixed, Watch())
+    assert isinstance(under_watch, Blend)
+    assert (under_watch.fusion, under_watch.depth, under_watch.logits) == ("probability", 7, (True, False))
+    assert under_watch.weights.tolist() == [1, 2]
 
 
 def test_the_rank_counts_the_items_that_score_more() -> None:

@@ -14,7 +14,6 @@ import numpy as np
 import torch
 
 from encoders.blend import Blend
-from encoders.fusion import Lists
 from encoders.protocols import FloatArray, IntArray, Retriever, SequenceEncoder
 from trainer.evaluation.metrics import KS, NOT_FOUND
 from trainer.evaluation.queries import Queries
@@ -66,7 +65,7 @@ def timed(retriever: Retriever, watch: Watch) -> Retriever:
     """The same retriever with a stopwatch; a blend stays one, of members with that stopwatch."""
     if isinstance(retriever, Blend):
         members = [timed(member, watch) for member in retriever.members]
-        return Blend(members, retriever.weights, retriever.fusion, retriever.depth)
+        return Blend(members, retriever.weights, retriever.fusion, retriever.depth, retriever.logits)
     return _Timed(retriever, watch)
 
 
@@ -187,7 +186,7 @@ def allowed_lists(
     if isinstance(retriever, Blend):
         depth = max(k, retriever.depth)
         answers = [allowed_lists(queries, some, member, n_items, depth) for member in retriever.members]
-        return retriever.fused(Lists(*map(np.stack, zip(*answers, strict=True))), k)
+        return retriever.fused(answers, k)
     windows = queries.windows(some)
     rows, items = queries.excluded_items(some, windows)
     lists = np.zeros((len(some), k), dtype=np.int64)

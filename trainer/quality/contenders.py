@@ -17,7 +17,7 @@ Each table is a model, and what it is called::
     [both]
     model = "blend"
     members = ["sasrec", "session-knn"]
-    fusion = "score"            # and weights = [0.7, 0.3]; without them they are learned on validation
+    fusion = "probability"      # and weights = [0.7, 0.3]; without them they are learned on validation
 """
 
 from __future__ import annotations

@@ -13,7 +13,7 @@ from typing import Any, Literal
 import numpy as np
 from pydantic import BaseModel
 
-from encoders.blend import blend, learned_weights
+from encoders.blend import blend, learned_weights, lists_of, logits_of
 from encoders.bundle import RETRIEVERS
 from encoders.fusion import Lists
 from encoders.neural import ModuleEncoder
@@ -147,7 +147,7 @@ def _allowed(queries: Queries, members: Sequence[Retriever], depth: int) -> tupl
         raise DatasetError("the validation part asks nothing, so weights cannot be learned; give the blend `weights`")
     some = np.unique(np.linspace(0, len(queries) - 1, min(len(queries), MOST_WEIGHED)).astype(np.int64))
     answers = [_lists_of(queries, some, member, depth) for member in members]
-    return Lists(*map(np.stack, zip(*answers, strict=True))), queries.target_items[some]
+    return lists_of(answers, logits_of(members)), queries.target_items[some]
 
 
 def _lists_of(queries: Queries, some: IntArray, member: Retriever, depth: int) -> tuple[IntArray, FloatArray]:
