@@ -6,7 +6,7 @@ import faiss
 import numpy as np
 
 from index.kernels import set_kernels
-from index.protocol import BoolArray, Excluded, ExcludingSearch, FloatArray, IntArray, VectorIndex
+from index.protocol import BoolArray, Excluded, FloatArray, IntArray, VectorIndex, excluding
 
 set_kernels()
 
@@ -59,7 +59,8 @@ class Overlay:
         if removed is not None and removed[n_base + 1 :].any():
             left = ~removed[n_base + 1 :]
             self._added, self._numbers = self._added[left], self._numbers[left]
-        self.excludes = not len(self._added) and isinstance(self._base, ExcludingSearch) and self._base.excludes
+        self._excluding = None if len(self._added) else excluding(self._base)
+        self.excludes = self._excluding is not None
 
     def search(self, queries: FloatArray, k: int) -> tuple[IntArray, FloatArray]:
         """Item numbers and scores, best first; see `ItemSearch.search`."""
@@ -80,8 +81,8 @@ class Overlay:
         Raises:
             TypeError: If this overlay does not exclude.
         """
-        if not (self.excludes and isinstance(self._base, ExcludingSearch)):
+        if self._excluding is None:
             raise TypeError(
                 "what queries exclude cannot be left out of additions, or of an index that does not exclude"
             )
-        return self._base.search_without(queries, k, excluded)
+        return self._excluding.search_without(queries, k, excluded)

@@ -6,7 +6,7 @@ Shape letters: ``B`` queries, ``D`` embedding dimension, ``k`` answers to each q
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol, Self, runtime_checkable
+from typing import Any, NamedTuple, Protocol, Self, cast, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
@@ -45,7 +45,6 @@ class Excluded(NamedTuple):
     """For each query half-open ranges of ``items``. Shape: ``(B, R, 2)``."""
 
 
-@runtime_checkable
 class ExcludingSearch(ItemSearch, Protocol):
     """Finds the best of what each query leaves, at no more than a search for as many costs."""
 
@@ -54,6 +53,11 @@ class ExcludingSearch(ItemSearch, Protocol):
 
     def search_without(self, queries: FloatArray, k: int, excluded: Excluded) -> tuple[IntArray, FloatArray]:
         """The ``k`` best items that a query does not exclude; see `ItemSearch.search`."""
+
+
+def excluding(index: ItemSearch) -> ExcludingSearch | None:
+    """The same index, if it finds the best of what is left. By attribute: a protocol takes `isinstance` 20 µs."""
+    return cast(ExcludingSearch, index) if getattr(index, "excludes", False) else None
 
 
 class VectorIndex(ItemSearch, Protocol):

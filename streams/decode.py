@@ -95,14 +95,16 @@ def decode(
     is_event &= homes(values.data, fields.user_id_R2, n_partitions) == partition
     is_event &= np.array([record.headers in _USUAL_HEADERS for record in records], dtype=np.bool_)
     key_bytes = np.array([len(record.key or b"") for record in records], dtype=np.int64)
-    is_event &= np.diff(values.ends[1:]) + key_bytes + _HEADER_BYTES <= limits.max_record_bytes
-    decoded, others = Decoded(), {}
+    is_event &= values.ends[2:] - values.ends[1:-1] + key_bytes + _HEADER_BYTES <= limits.max_record_bytes
+    dead: list[DeadLetter] = []
+    misplaced: list[Misplaced] = []
+    others: dict[int, Interaction] = {}
     for r in np.flatnonzero(~is_event).tolist():
         outcome = decode_one(records[r], partition, n_partitions, limits, now_ms)
         if isinstance(outcome, DeadLetter):
-            decoded.dead.append(outcome)
+            dead.append(outcome)
         elif isinstance(outcome, Misplaced):
-            decoded.misplaced.append(outcome)
+            misplaced.append(outcome)
         else:
             others[r] = outcome
     whole = values.data.tobytes()
@@ -114,7 +116,7 @@ def decode(
     offsets = np.array([record.offset for record in records], dtype=np.int64)
     if not is_event.all():
         fields, offsets = fields.where(is_event), offsets[is_event]
-    return Decoded(Received.of(whole, offsets, fields), decoded.dead, decoded.misplaced)
+    return Decoded(Received.of(whole, offsets, fields), dead, misplaced)
 
 
 def decoded(interactions: Sequence[Interaction]) -> Decoded:

@@ -16,7 +16,7 @@ import numpy.typing as npt
 from encoders.protocols import FloatArray, IntArray
 from encoders.vocabulary import PADDING_ITEM
 from index.flat import FlatIndex
-from index.protocol import ExcludingSearch
+from index.protocol import excluding
 from streams.asking import Asked
 from streams.exclusion import ByFingerprint, Exclusion
 from streams.lists import Lists
@@ -53,10 +53,10 @@ def find(
         stage: Times `retrieve` and `strategy`.
     """
     index = model.index_without(unavailable)
-    if model.exclusion and isinstance(index, ExcludingSearch) and index.excludes:
+    if model.exclusion and (excludes := excluding(index)):
         with stage("retrieve"):
             excluded = model.exclusion.of(passed, stored_seen, rows_R)
-            numbers_RN, scores_RN = index.search_without(queries_RD, lists.items_BN.shape[1], excluded)
+            numbers_RN, scores_RN = excludes.search_without(queries_RD, lists.items_BN.shape[1], excluded)
         with stage("strategy"):
             lists.items_BN[rows_R], lists.scores_BN[rows_R] = numbers_RN, scores_RN
             lists.lengths_B[rows_R] = np.count_nonzero(numbers_RN, axis=1)

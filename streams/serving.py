@@ -15,7 +15,7 @@ from encoders.window import WindowRule
 from index.build import load_index
 from index.errors import VectorIndexError
 from index.overlay import Overlay
-from index.protocol import BoolArray, ExcludingSearch, ItemSearch, VectorIndex
+from index.protocol import BoolArray, ItemSearch, VectorIndex, excluding
 from streams.exclusion import ByFingerprint, Exclusion
 from streams.learning import Learner
 from streams.session import FINGERPRINT_MASK
@@ -91,8 +91,7 @@ class EncoderModel(ServingModel):
     def __init__(self, bundle: EncoderBundle, index: VectorIndex) -> None:
         super().__init__(bundle)
         self.index = index
-        excludes = isinstance(index, ExcludingSearch) and index.excludes
-        table = ByFingerprint.of(self.fingerprints) if excludes else None
+        table = ByFingerprint.of(self.fingerprints) if excluding(index) else None
         self.exclusion = Exclusion(table) if table else None
         """For an index that can leave out what a user has come by."""
         self._without: frozenset[int] = frozenset()

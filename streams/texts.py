@@ -38,7 +38,7 @@ def joined(parts: Sequence[bytes]) -> Texts:
 def ends_of(lengths: Sequence[int] | IntArray) -> IntArray:
     """Where parts of these lengths begin that lie one after the other, and where the last one ends."""
     ends = np.zeros(len(lengths) + 1, dtype=np.int64)
-    np.cumsum(lengths, out=ends[1:])
+    np.asarray(lengths, dtype=np.int64).cumsum(out=ends[1:])
     return ends
 
 

@@ -434,8 +434,9 @@ class BatchWorker:
         metrics, counters = self.metrics, computed.changes.counters
         metrics.batch_size.observe(counters["events"])
         metrics.events.inc(counters["events"])
-        metrics.duplicates.inc(counters["duplicates"])
-        metrics.forwarded.inc(counters["forwarded"])
+        for counter, n in ((metrics.duplicates, counters["duplicates"]), (metrics.forwarded, counters["forwarded"])):
+            if n:
+                counter.inc(n)
         for reason, n in computed.dead_by_reason.items():
             metrics.dead_letters.labels(reason).inc(n)
         for source, n in computed.lists_by_source.items():

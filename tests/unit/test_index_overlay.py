@@ -9,7 +9,7 @@ import pytest
 
 from index.build import KINDS, build_index
 from index.overlay import Overlay
-from index.protocol import Excluded, ExcludingSearch, VectorIndex
+from index.protocol import Excluded, VectorIndex, excluding
 from index.recall import ExactAnswers
 from tests.vectors import catalogue
 
@@ -120,7 +120,7 @@ def test_padding_cannot_be_removed(base: VectorIndex, queries: np.ndarray) -> No
 
 
 def test_it_excludes_where_its_base_does_and_nothing_was_added(base: VectorIndex, vectors: np.ndarray) -> None:
-    base_excludes = isinstance(base, ExcludingSearch) and base.excludes
+    base_excludes = excluding(base) is not None
     for overlay in (Overlay(base), Overlay(base, best_scoring(vectors[: N_BASE + 1], vectors[1:3], 5))):
         assert overlay.excludes == base_excludes
     all_additions_gone = np.arange(N_BASE + N_ADDED + 1) > N_BASE

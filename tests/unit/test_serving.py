@@ -13,7 +13,7 @@ from encoders.errors import BundleError
 from encoders.gru import GRUEncoder
 from encoders.vocabulary import item_hash
 from index.build import KINDS
-from index.protocol import ExcludingSearch, ItemSearch
+from index.protocol import ItemSearch, excluding
 from streams.serving import ModelSlot, ServingModel
 from tests.bundles import DAMAGES, RULE, with_long_version, write_model
 
@@ -78,9 +78,7 @@ def test_an_item_that_is_withheld_is_not_searched_and_an_unknown_one_withholds_n
 
 def test_a_flat_index_leaves_out_what_users_have_come_by_also_where_an_item_is_withheld(model: ServingModel) -> None:
     for identities in (frozenset[int](), frozenset({item_hash("7")})):
-        index = model.index_without(identities)
-        assert isinstance(index, ExcludingSearch)
-        assert index.excludes
+        assert excluding(model.index_without(identities))
 
 
 def test_what_is_withheld_follows_the_set_it_is_given(model: ServingModel) -> None:
