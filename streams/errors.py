@@ -23,6 +23,13 @@ class StateMismatchError(StreamsError):
     """
 
 
+class StateAheadError(StateMismatchError):
+    """The state has applied more than the log is seen to hold.
+
+    Operator: as for `StateMismatchError`.
+    """
+
+
 class OvertakenError(StreamsError):
     """A session already holds events of the batch being computed: another worker was faster.
 

@@ -12,7 +12,7 @@ from mode import Service
 from redis.exceptions import RedisError, ResponseError
 
 from streams.batches import OwnedPartition
-from streams.errors import OvertakenError, StateMismatchError, StreamsError
+from streams.errors import OvertakenError, StateAheadError, StreamsError
 from streams.store import LogBounds
 from streams.transport import Consumer
 from streams.worker import BatchWorker
@@ -21,6 +21,8 @@ logger = logging.getLogger(__name__)
 _LONGEST_PAUSE_S = 2.0
 _WATCH_S = 5.0
 """How often the store is asked whether it still agrees."""
+_LOOK_AGAIN_AFTER_S = (0.0, 0.25, 0.5, 1.0)
+"""Pauses before another look at the end of a log that the state seems to be ahead of."""
 _TELL_AFTER = 3
 """Such rounds without an assignment before the log says so."""
 
@@ -180,13 +182,24 @@ class PartitionKeeper(Service):
     async def _acquire(self, consumer: Consumer, tp: TP, log: LogBounds) -> OwnedPartition:
         """Acquire one partition.
 
-        State that seems ahead of the log is compared with the log once more: a former owner may have applied
-        events that came after the log's end was looked at.
+        State that seems ahead of the log is compared with the log again: a former owner may have applied events that
+        came after the log's end was looked at, and a broker under load may be late to show it.
+
+        Raises:
+            StateAheadError: If it is ahead each time.
+            OvertakenError: If the partition was revoked in between.
         """
-        try:
-            return await self._worker.acquire(tp.partition, log)
-        except StateMismatchError:
-            return await self._worker.acquire(tp.partition, (await consumer.log_bounds([tp]))[tp])
+        ahead: StateAheadError | None = None
+        for pause_s in _LOOK_AGAIN_AFTER_S:
+            try:
+                return await self._worker.acquire(tp.partition, log)
+            except StateAheadError as error:
+                ahead = error
+            await self.sleep(pause_s)
+            log = (await consumer.log_bounds([tp]))[tp]
+            if tp not in self._wanted:
+                raise OvertakenError(f"partition {tp.partition} was revoked while it was acquired") from ahead
+        return await self._worker.acquire(tp.partition, log)
 
     def _report(self, error: Exception) -> None:
         trouble = f"{type(error).__name__}: {error}"

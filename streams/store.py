@@ -21,7 +21,7 @@ from typing import Any, NamedTuple, Protocol, cast
 
 import redis.asyncio
 
-from streams.errors import StateMismatchError
+from streams.errors import StateAheadError, StateMismatchError
 from streams.session import SessionKey, StoredSession
 
 SEEN_REFRESH = timedelta(hours=1)
@@ -94,7 +94,8 @@ class SessionStore(Protocol):
         """Take a partition from whoever had it.
 
         Raises:
-            StateMismatchError: If the stored state is of another cluster, partition count or a longer log.
+            StateMismatchError: If the stored state is of another cluster or partition count.
+            StateAheadError: If it is of a longer log.
         """
 
     async def load(self, partition: int, keys: Sequence[SessionKey]) -> list[StoredSession | None]:
@@ -333,7 +334,8 @@ def _mismatch(kind: str, stored: str, topic: str, partition: int, found: Mapping
         "ahead": "has applied everything before offset {stored}, but the log ends at {found}: the topic was truncated"
         " or made anew",
     }[kind].format(stored=stored, found=found[kind])
-    return StateMismatchError(
+    error = StateAheadError if kind == "ahead" else StateMismatchError
+    return error(
         f"the state of {topic!r}, partition {partition}, {what}. If that state is no longer wanted,"
         " `streamrec state reset` drops it and the workers rebuild it from the log."
     )

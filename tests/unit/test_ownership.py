@@ -293,3 +293,37 @@ async def test_state_that_grew_while_the_log_was_looked_at_is_no_mismatch(runnin
     running.assign(0)
     await running.settled()
     assert running.consumer.started == [{ALL[0]: END + 20}]
+
+
+async def test_a_log_whose_end_is_seen_late_is_looked_at_again(running: Place) -> None:
+    looks: list[int] = []
+
+    def look() -> None:
+        looks.append(running.consumer.end)
+        if len(looks) == 3:
+            running.consumer.end = END + 50
+
+    running.store.partitions[0].position = END + 20
+    running.consumer.on_bounds = look
+    running.assign(0)
+    await running.settled()
+    assert running.fatal == []
+    assert looks == [END, END, END, END + 50]
+    assert running.consumer.started == [{ALL[0]: END + 20}]
+
+
+async def test_a_partition_revoked_while_its_log_is_looked_at_again_is_not_taken_from_its_new_owner(
+    running: Place,
+) -> None:
+    def grow() -> None:
+        if running.store.acquired:
+            running.keeper.on_revoked([ALL[1]])
+            running.consumer.end = END + 50
+
+    running.store.partitions[1].position = END + 20
+    running.consumer.on_bounds = grow
+    running.assign(0, 1)
+    await running.settled()
+    assert running.fatal == []
+    assert running.store.acquired == [0]
+    assert running.owned == {0}
