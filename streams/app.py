@@ -46,6 +46,9 @@ logger = logging.getLogger(__name__)
 SMALL_FETCH = 256
 """Events. A fetch of fewer costs more than they do, so the next one waits until their lists and state are durable: what
 arrives meanwhile comes in one."""
+SENDING_TURNS = 20
+"""Turns of the event loop within which the lists of a fetch are with Kafka. Working out the next one holds the loop, so
+after a larger fetch it waits for that: else its lists would leave a whole batch later."""
 SMALL_FETCH_PATIENCE_S = 0.05
 """The longest of these waits; a dependency that is down must not hold up what does not need it."""
 
@@ -200,6 +203,9 @@ class StreamWorker:
             with suppress(TimeoutError):
                 async with asyncio.timeout(SMALL_FETCH_PATIENCE_S):
                     await self.lanes.drained()
+        else:
+            for _ in range(SENDING_TURNS):
+                await asyncio.sleep(0)
 
     async def _delivered(self, computed: Computed, handled: Handled) -> None:
         if handled is not Handled.DONE:

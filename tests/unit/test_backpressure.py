@@ -10,7 +10,7 @@ import pytest
 from aiokafka.errors import KafkaConnectionError
 from faust.types import TP
 
-from streams.app import StreamWorker, WorkerConfig
+from streams.app import SMALL_FETCH, StreamWorker, WorkerConfig
 from streams.batches import Computed, Handled, RecordBatch
 from streams.preflight import Place
 from streams.settings import KafkaSettings, ModelSettings, RedisSettings, WebSettings, WorkerSettings
@@ -263,6 +263,13 @@ async def test_a_gap_of_a_partition_that_went_away_is_nobody_s(read: Read) -> No
     before = len(read.sought)
     await read.stream._go_on(0, Handled.GAP)
     assert len(read.sought) == before
+
+
+async def test_the_lists_of_a_large_fetch_leave_before_the_next_is_worked_out(read: Read) -> None:
+    clicks = [record(n, click(USER, event_id=f"{n}")) for n in range(SMALL_FETCH)]
+    await read.stream._take([RecordBatch(0, 0, SMALL_FETCH, clicks)])
+    assert len(read.producer.lists()) == SMALL_FETCH
+    await read.stream.lanes.drained()
 
 
 # --- what may be committed
