@@ -223,6 +223,11 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
                 consumer.seek(driver.ensure_aiokafka_TP(tp), batch.start)
                 self._handed_over[tp] = batch.start
 
+    def forget(self, partitions: Iterable[TP]) -> None:
+        """Hand nothing over of these partitions until they are sought: another worker may have had them meanwhile."""
+        for tp in partitions:
+            self._handed_over.pop(tp, None)
+
     async def seek_all(self, offsets: Mapping[TP, int]) -> None:
         """Read each partition from its offset on; what was fetched before is not handed over any more."""
         await self.call_thread(self._seek_all, offsets)
@@ -239,8 +244,7 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):
     async def _log_bounds(self, partitions: Iterable[TP]) -> dict[TP, LogBounds]:
         consumer, wanted = self._ensure_consumer(), {driver.ensure_aiokafka_TP(tp): tp for tp in partitions}
         # A fetch that was under way when these were assigned gets to see what is read here, and must not hand it over.
-        for tp in wanted.values():
-            self._handed_over.pop(tp, None)
+        self.forget(wanted.values())
         begins = await consumer.beginning_offsets(list(wanted))
         ends = await consumer.end_offsets(list(wanted))
         # Tansu names the beginning of the last batch as a log's end, so read that batch. Every broker allows it.
@@ -294,6 +298,7 @@ class Consumer(driver.Consumer):
         assigned = self.assignment()
         self._let_go()  # Faust may have dropped what waited for the app
         self.pause_partitions(assigned)
+        self._thread.forget(assigned)
         for tp in assigned:
             self._done.pop(tp, None)
         self.on_assigned(assigned)
@@ -398,6 +403,7 @@ class Consumer(driver.Consumer):
     async def on_partitions_revoked(self, revoked: set[TP]) -> None:
         """Forget the ledger of what goes away."""
         self._let_go()
+        self._thread.forget(revoked)
         for tp in revoked:
             self._done.pop(tp, None)
         await super().on_partitions_revoked(revoked)

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping
+from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
 from aiokafka.errors import KafkaConnectionError
+from faust.transport.drivers import aiokafka as driver
 from faust.types import TP
 
 from streams.app import SMALL_FETCH, StreamWorker, WorkerConfig
@@ -143,6 +145,8 @@ def read_from(partition: int, start: int, n: int = 1) -> RecordBatch:
 async def joined_by(
     read: Read, monkeypatch: pytest.MonkeyPatch, fetches: Fetches
 ) -> dict[int, tuple[int, int, list[int]]]:
+    if not fetches.takes_s:  # as fast as a machine that others hold up
+        monkeypatch.setattr("streams.transport._READY_S", 60.0)
     monkeypatch.setattr(read.consumer._thread, "fetch_batches", fetches)
     read.consumer.resume_flow()
     return {b.partition: (b.start, b.end, [r.offset for r in b.records]) for b in await fetched(read)}
@@ -221,6 +225,45 @@ async def test_a_gap_is_handed_over_only_where_the_log_is_known_to_go_on(
     assert (len(found.batches), found.torn) == (n_batches, torn)
     assert thread._handed_over.get(TP0) == goes_on_at
     assert log.sought[-1] == (5 if goes_on_at == 5 else 0)
+
+
+class Empty:
+    """aiokafka's consumer with a position, and nothing that it has fetched."""
+
+    def __init__(self, position: int) -> None:
+        state = SimpleNamespace(position=position, lso=position, has_valid_position=True)
+        assignment = SimpleNamespace(state_value=lambda partition: state)
+        self._subscription = SimpleNamespace(subscription=SimpleNamespace(assignment=assignment))
+        self._loop = asyncio.get_running_loop()
+
+
+@pytest.mark.parametrize("again", [True, False], ids=["assigned again", "revoked"])
+async def test_a_fetch_under_way_does_not_take_what_another_worker_committed_for_read(
+    read: Read, monkeypatch: pytest.MonkeyPatch, again: bool
+) -> None:
+    async def nothing(*args: object) -> dict[object, object]:
+        return {}
+
+    async def left(*args: object) -> None: ...
+
+    thread = read.consumer._thread
+    monkeypatch.setattr(thread, "_ensure_consumer", lambda: Empty(500))
+    monkeypatch.setattr(thread, "_fetch_plain", nothing)
+    thread._handed_over[TP0] = 20
+    batch_of_gap = RecordBatch(0, 20, 500, ())
+    monkeypatch.setattr(thread, "_without_torn", as_is)
+    assert await thread._fetch_batches({TP0}, 0.0, 100) == Fetched([batch_of_gap], set())
+    thread._handed_over[TP0] = 20
+    if again:
+        await read.consumer.perform_seek()
+    else:
+        monkeypatch.setattr(driver.Consumer, "on_partitions_revoked", left)
+        await read.consumer.on_partitions_revoked({TP0})
+    assert await thread._fetch_batches({TP0}, 0.0, 100) == Fetched([], set())
+
+
+async def as_is(consumer: object, batches: list[RecordBatch], topic: str) -> Fetched:
+    return Fetched(batches, set())
 
 
 async def test_a_full_lane_is_not_read_until_its_events_are_durable(read: Read) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 
+from streams.cli.bench.catalogues import WINDOW_RULE
 from streams.cli.bench.history import FULL, PASTS, QUICK, Turn, in_turn, measured_turns
 
 
@@ -32,3 +33,9 @@ def test_a_past_is_as_long_as_it_says_when_it_is_measured() -> None:
             assert turn.start == turn.past + done[user]
             done[user] += turn.end - turn.start
         assert turn.end <= turn.past * 2 if turn.past < max(PASTS) else turn.end <= turn.past * 1.2
+
+
+def test_every_round_has_its_share_of_the_restarts_of_full_windows() -> None:
+    between_restarts = WINDOW_RULE.max_len - WINDOW_RULE.max_len // 2
+    for past in PASTS[1:]:
+        assert FULL.measured_per_user[past] % between_restarts == 0

@@ -36,7 +36,8 @@ class Size(NamedTuple):
     rounds: int
     """How often each past has its turn."""
     measured_per_user: dict[int, int]
-    """By the length of the past, measured events of one user in one round, so that a past of 10 stays one."""
+    """By the length of the past, measured events of one user in one round: so few that a past of 10 stays one, else as
+    many as lie between two restarts of a full window, once or more, so that each round has its share of them."""
     measured: int
     """Events of one past in one round; groups of users take turns where one user's are fewer."""
 
@@ -45,7 +46,7 @@ class Size(NamedTuple):
         return self.measured // (self.users * self.measured_per_user[past])
 
 
-FULL = Size(400, 8, {10: 10, 100: 40, 1_000: 20}, 16_000)
+FULL = Size(400, 8, {10: 10, 100: 50, 1_000: 25}, 20_000)
 QUICK = Size(50, 2, {10: 10, 100: 40, 1_000: 40}, 4_000)
 
 

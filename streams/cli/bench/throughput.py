@@ -130,7 +130,7 @@ def _limit_options(
     ground: Ground, load: Load, ours: Drained, update: ModelUpdate, worker: WorkerSettings
 ) -> LimitOptions:
     """What the worker had: its batches and its waves; and no more answers than a list takes."""
-    batch = round(ours.batch_events) or worker.max_batch  # a load may be too small to tell
+    batch = min(round(ours.batch_events) or worker.max_batch, worker.max_batch)  # a load may be too small to tell
     return LimitOptions(
         brokers=ground.kafka.brokers,
         interactions=ground.kafka.topics.interactions,
