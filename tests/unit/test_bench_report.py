@@ -15,7 +15,14 @@ from streams.cli.bench.errors import BenchError
 from streams.cli.bench.performance import draw_page, main
 from streams.cli.bench.reload import FULL as RELOAD
 from streams.cli.bench.report import shown, table, write_json
-from streams.cli.bench.tables import TABLES, catalogue_tables, reload_tables, throughput_tables, workers_tables
+from streams.cli.bench.tables import (
+    TABLES,
+    catalogue_tables,
+    history_tables,
+    reload_tables,
+    throughput_tables,
+    workers_tables,
+)
 
 PAGE = """# Title
 
@@ -291,3 +298,11 @@ def test_a_folder_without_figures_is_refused(tmp_path: Path) -> None:
     (tmp_path / "other.json").write_text(json.dumps({"x": 1}))
     with pytest.raises(BenchError, match="no figures in"):
         draw_page(tmp_path, tmp_path / "page.md")
+
+
+def test_what_stages_take_after_each_past_stands_beside_what_an_event_costs() -> None:
+    costs: Figures = {f"cpu_us_per_event_{past}": past / 2 for past in (10, 1000)}
+    told: Figures = {f"encode_us_{past}": past / 4 for past in (10, 1000)}
+    (header, rows), _ = history_tables(costs | told)
+    assert header == ("past events", "CPU, µs an event", "events/s", "`encode`, µs")
+    assert rows == [("10", "5", "–", "2.5"), ("1,000", "500.0", "–", "250.0")]

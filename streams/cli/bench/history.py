@@ -28,6 +28,10 @@ WINDOWS = (50, 200)
 _START_MS = 1_767_225_600_000
 
 
+PROFILED = ("decode", "load", "encode", "retrieve", "pack")
+"""Stages of a worker's batch that are told for each past."""
+
+
 class Size(NamedTuple):
     """How much is measured."""
 
@@ -78,6 +82,8 @@ def run(stage: Stage) -> Figures:
     for past, parts in costs.items():
         figures[f"cpu_us_per_event_{past}"] = round(median(part.cpu_us_per_event for part in parts), 2)
         figures[f"events_per_s_{past}"] = round(median(part.events_per_s for part in parts), 1)
+        for stage_name in PROFILED:
+            figures[f"{stage_name}_us_{past}"] = round(median(part.stage_us[stage_name] for part in parts), 2)
     low, high = min(PASTS), max(PASTS)
     rounds = zip(costs[high], costs[low], strict=True)
     # Round by round: the machine's speed changes more from one to the next than a past makes up.

@@ -147,8 +147,14 @@ def _effort(figures: Figures, prefix: str, kind: str) -> str:
 def history_tables(figures: Figures) -> list[Table]:
     """One row for each length of the past, one for each window."""
     stored = ("session_bytes", "user_bytes", "user_memory_bytes")
+    profiled = [key.removesuffix("_us_10") for key in figures if key.endswith("_us_10")]
     pasts: list[Sequence[str]] = [
-        (shown(int(past)), cell(figures, f"cpu_us_per_event_{past}"), cell(figures, f"events_per_s_{past}"))
+        (
+            shown(int(past)),
+            cell(figures, f"cpu_us_per_event_{past}"),
+            cell(figures, f"events_per_s_{past}"),
+            *(cell(figures, f"{stage}_us_{past}") for stage in profiled),
+        )
         for past in suffixes(figures, "cpu_us_per_event_")
     ]
     windows: list[Sequence[str]] = [
@@ -156,7 +162,7 @@ def history_tables(figures: Figures) -> list[Table]:
         for window in suffixes(figures, "session_bytes_window_")
     ]
     return [
-        (("past events", "CPU, µs an event", "events/s"), pasts),
+        (("past events", "CPU, µs an event", "events/s", *(f"`{stage}`, µs" for stage in profiled)), pasts),
         (("window", "session, bytes", "with `seen` beside it, bytes", "MEMORY USAGE of both keys, bytes"), windows),
     ]
 
