@@ -10,11 +10,12 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-import torch
+import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 
-from encoders.neural import Dropout, ModuleEncoder, SequenceModule, tensor_of
+from encoders.gru_step import GRUSteps
+from encoders.neural import Dropout, ModuleEncoder, SequenceModule
 from encoders.protocols import FloatArray, IntArray
 from encoders.vocabulary import PADDING_ITEM
 
@@ -61,27 +62,25 @@ class GRUEncoder(ModuleEncoder[GRUModule]):
 
     def __init__(self, module: GRUModule) -> None:
         super().__init__(module)
-        self._cell = [w.detach() for w in module.gru.all_weights[0]]
+        of_input, of_state, input_bias, state_bias = (w.detach().numpy() for w in module.gru.all_weights[0])
+        self._steps = GRUSteps(self.item_vectors, of_input, of_state, input_bias, state_bias)
+        self._project_HD = np.ascontiguousarray(module.project.weight.detach().numpy().T)
+        self._bias_D = module.project.bias.detach().numpy()
 
     @property
     def state_size(self) -> int:
         """``S``, here ``H``."""
         return self.module.config.hidden_dim
 
-    def _states_after(self, windows_BT: Tensor, last_B: Tensor) -> Tensor:
-        hidden_BTH, _ = self.module.gru(self._embeddings[windows_BT])
-        states_BH: Tensor = hidden_BTH[torch.arange(len(last_B)), last_B]
-        return states_BH
+    def _states_after(self, windows_BT: IntArray, last_B: IntArray) -> FloatArray:
+        return self._steps.through(windows_BT, last_B + 1)
 
-    @torch.inference_mode()
     def step(self, states: FloatArray, items: IntArray) -> tuple[FloatArray, FloatArray]:
         """States and query vectors after one more item each; see `SequenceEncoder.step`."""
-        embedded_BD = self._embeddings[torch.from_numpy(items)]
-        hidden_BH = torch.gru_cell(embedded_BD, tensor_of(states), *self._cell)
-        return hidden_BH.numpy(), self.module.project(hidden_BH).numpy()
+        after_BH = self._steps.after(states, items)
+        return after_BH, self.vectors(after_BH)
 
-    @torch.inference_mode()
     def vectors(self, states: FloatArray) -> FloatArray:
         """Query vectors that states stand for. Shape: ``(B, S)`` to ``(B, D)``."""
-        vectors: FloatArray = self.module.project(tensor_of(states)).numpy()
-        return vectors
+        vectors_BD: FloatArray = states @ self._project_HD + self._bias_D
+        return vectors_BD

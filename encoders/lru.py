@@ -13,6 +13,7 @@ from __future__ import annotations
 from math import pi
 from typing import ClassVar, cast
 
+import numpy as np
 import torch
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
@@ -172,10 +173,12 @@ class LRUEncoder(ModuleEncoder[LRUModule]):
         config = self.module.config
         return 2 * config.n_layers * config.hidden_dim + config.embedding_dim
 
-    def _states_after(self, windows_BT: Tensor, last_B: Tensor) -> Tensor:
-        vectors_BTD, states = self.module.unrolled(windows_BT)
-        rows_B = torch.arange(len(last_B))
-        return _packed([state[rows_B, last_B] for state in states], vectors_BTD[rows_B, last_B])
+    @torch.inference_mode()
+    def _states_after(self, windows_BT: IntArray, last_B: IntArray) -> FloatArray:
+        vectors_BTD, states = self.module.unrolled(torch.from_numpy(windows_BT))
+        rows_B = np.arange(len(last_B))
+        after: FloatArray = _packed([state[rows_B, last_B] for state in states], vectors_BTD[rows_B, last_B]).numpy()
+        return after
 
     @torch.inference_mode()
     def step(self, states: FloatArray, items: IntArray) -> tuple[FloatArray, FloatArray]:

@@ -133,20 +133,19 @@ class ModuleEncoder(SequenceEncoder, Generic[ModuleT]):
         """States of ``n`` empty windows. Shape: ``(n, S)``."""
         return np.zeros((n, self.state_size), dtype=np.float32)
 
-    @torch.inference_mode()
     def encode(self, windows: IntArray) -> tuple[FloatArray, FloatArray]:
         """States and query vectors of whole windows; see `SequenceEncoder.encode`."""
         compact_BT, lengths_B = _items_first(windows)
         if compact_BT.shape[1] == 0:
             states = self.initial_states(len(windows))
         else:
-            states_BS = self._states_after(compact_BT, (lengths_B - 1).clamp(min=0))
-            states_BS[lengths_B == 0] = 0
-            states = states_BS.numpy()
+            states = self._states_after(compact_BT, np.maximum(lengths_B - 1, 0))
+            if not lengths_B.all():
+                states[lengths_B == 0] = 0
         return states, self.vectors(states)
 
     @abstractmethod
-    def _states_after(self, windows_BT: Tensor, last_B: Tensor) -> Tensor:
+    def _states_after(self, windows_BT: IntArray, last_B: IntArray) -> FloatArray:
         """States after the items at the given places of windows that have their items in front.
 
         Shape:
@@ -156,7 +155,7 @@ class ModuleEncoder(SequenceEncoder, Generic[ModuleT]):
         """
 
 
-def _items_first(windows: IntArray) -> tuple[Tensor, Tensor]:
+def _items_first(windows: IntArray) -> tuple[IntArray, IntArray]:
     """Windows with their items in front and padding behind, so that what follows a row's last item cannot reach it.
 
     Args:
@@ -169,7 +168,7 @@ def _items_first(windows: IntArray) -> tuple[Tensor, Tensor]:
     is_item = windows != PADDING_ITEM
     lengths_B = is_item.sum(axis=1)
     order = np.argsort(~is_item, axis=1, kind="stable")[:, : int(lengths_B.max(initial=0))]
-    return torch.from_numpy(np.take_along_axis(windows, order, axis=1)), torch.from_numpy(lengths_B)
+    return np.take_along_axis(windows, order, axis=1), lengths_B
 
 
 def tensor_of(states: FloatArray) -> Tensor:

@@ -183,18 +183,20 @@ class SASRecEncoder(ModuleEncoder[SASRecModule]):
         config = self.module.config
         return (2 * config.n_layers * config.max_len + 1) * config.embedding_dim + 1
 
-    def _states_after(self, windows_BT: Tensor, last_B: Tensor) -> Tensor:
-        vectors_BTD, seen = self.module.unrolled(windows_BT)
+    @torch.inference_mode()
+    def _states_after(self, windows_BT: IntArray, last_B: IntArray) -> FloatArray:
+        vectors_BTD, seen = self.module.unrolled(torch.from_numpy(windows_BT))
         B, T = windows_BT.shape
-        states_BS = torch.zeros(B, self.state_size)
-        is_item_BT1 = (torch.arange(T) <= last_B[:, None])[:, None, :, None]
+        places_B, states_BS = torch.from_numpy(last_B), torch.zeros(B, self.state_size)
+        is_item_BT1 = (torch.arange(T) <= places_B[:, None])[:, None, :, None]
         cache = self._cache(states_BS)
         for place, found in enumerate(seen):
             for which, part in enumerate(found):
                 cache[:, place, which, :, :T] = part * is_item_BT1
-        states_BS[:, -self.embedding_dim - 1] = last_B + 1
-        states_BS[:, -self.embedding_dim :] = vectors_BTD[torch.arange(B), last_B]
-        return states_BS
+        states_BS[:, -self.embedding_dim - 1] = places_B + 1
+        states_BS[:, -self.embedding_dim :] = vectors_BTD[torch.arange(B), places_B]
+        after: FloatArray = states_BS.numpy()
+        return after
 
     @torch.inference_mode()
     def step(self, states: FloatArray, items: IntArray) -> tuple[FloatArray, FloatArray]:
