@@ -108,7 +108,7 @@ def fit(
         loop.run_epoch(epoch)
         if validation is None or not len(validation):
             continue
-        state.validated(mean_loss(module, validation))
+        state.validated(mean_loss(module, validation, bool(settings.seen_negatives)))
         if state.best_epoch and epoch - state.best_epoch >= settings.patience:
             break
     module.cpu()
@@ -138,7 +138,7 @@ def refresh(
 
 
 @torch.inference_mode()
-def mean_loss(module: SequenceModule, rows: TrainingRows) -> float:
+def mean_loss(module: SequenceModule, rows: TrainingRows, seen_negatives: bool = False) -> float:
     """Mean full softmax loss over all targets of the rows, without dropout."""
     module.eval()
     inputs_RT, targets_RT = torch.from_numpy(rows.inputs), torch.from_numpy(rows.targets)
@@ -147,9 +147,23 @@ def mean_loss(module: SequenceModule, rows: TrainingRows) -> float:
         longest = int(lengths_R[some].max())
         inputs, targets = (cells[some, :longest].long().to(device) for cells in (inputs_RT, targets_RT))
         place = targets > 0
-        loss = full_softmax_loss(module(inputs)[place], targets[place], module.item_embeddings.weight)
+        seen = None if seen_negatives else seen_before(inputs, place)
+        loss = full_softmax_loss(module(inputs)[place], targets[place], module.item_embeddings.weight, seen)
         total += float(loss) * int(place.sum())
     return total / rows.n_targets
+
+
+def seen_before(inputs_BT: Tensor, place_BT: Tensor) -> Tensor:
+    """What each place's user has come by: the items of its row up to it, and 0 behind.
+
+    Shape:
+        - inputs_BT: ``(B, T)``, item numbers
+        - place_BT: ``(B, T)``, true at ``P`` places
+        - Output: ``(P, T)``
+    """
+    rows_P, last_P = place_BT.nonzero(as_tuple=True)
+    is_later_PT = torch.arange(inputs_BT.shape[1], device=inputs_BT.device) > last_P[:, None]
+    return inputs_BT[rows_P].masked_fill(is_later_PT, 0)
 
 
 def rate_at(step: int, n_steps: int) -> float:
@@ -242,24 +256,25 @@ class _Loop:
         for group in self._optimiser.param_groups:
             group["lr"] = self._rate * rate_at(self._state.step, self._n_steps)
         place_BT = targets_BT > 0
-        loss = self._loss(self._module(inputs_BT)[place_BT], targets_BT[place_BT])
+        seen_PT = None if self._settings.seen_negatives else seen_before(inputs_BT, place_BT)
+        loss = self._loss(self._module(inputs_BT)[place_BT], targets_BT[place_BT], seen_PT)
         self._optimiser.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]  # torch declares no types here
         nn.utils.clip_grad_norm_(self._module.parameters(), MAX_GRADIENT_NORM)
         self._optimiser.step()
         return loss.item()
 
-    def _loss(self, queries_PD: Tensor, targets_P: Tensor) -> Tensor:
+    def _loss(self, queries_PD: Tensor, targets_P: Tensor, seen_PT: Tensor | None) -> Tensor:
         settings, asked = self._settings, (queries_PD, targets_P, self._module.item_embeddings.weight)
         if settings.loss == "softmax" and self._n_items <= settings.n_negatives:
-            return full_softmax_loss(*asked)
+            return full_softmax_loss(*asked, seen_PT)
         negatives = self._sampler.draw().to(settings.device)
         match settings.loss:
             case "softmax":
-                return sampled_softmax_loss(*asked, *negatives)
+                return sampled_softmax_loss(*asked, *negatives, seen_PT)
             case "bpr":
-                return bpr_loss(*asked, negatives.items_N)
+                return bpr_loss(*asked, negatives.items_N, seen_PT)
             case "bce":
-                return gbce_loss(*asked, negatives.items_N, calibration=0.0)
+                return gbce_loss(*asked, negatives.items_N, 0.0, seen_PT)
             case "gbce":
-                return gbce_loss(*asked, negatives.items_N, settings.gbce_calibration)
+                return gbce_loss(*asked, negatives.items_N, settings.gbce_calibration, seen_PT)

@@ -1,9 +1,10 @@
 """What a model is fitted by: softmax cross-entropy over the catalogue, whole or sampled, and losses over pairs.
 
 All are pure functions, and means over the places. Negatives are shared by all places of a batch, so their scores are
-one matrix product; a negative that is a place's target counts nothing there.
+one matrix product; a negative that is a place's target counts nothing there. Nor does one that a user has come by
+before, if these are given: where lists never hold it, a model that learns to score it low learns what nobody asks.
 
-Shape letters: ``P`` places with a target, ``D`` embedding dimension, ``N`` negatives.
+Shape letters: ``P`` places with a target, ``D`` embedding dimension, ``N`` negatives, ``T`` items before a place.
 """
 
 from __future__ import annotations
@@ -20,17 +21,21 @@ PLACES_AT_ONCE = 256
 """Places whose scores are in memory together: few enough for the processor's cache."""
 
 
-def full_softmax_loss(queries_PD: Tensor, targets_P: Tensor, item_vectors: Tensor) -> Tensor:
+def full_softmax_loss(
+    queries_PD: Tensor, targets_P: Tensor, item_vectors: Tensor, seen_PT: Tensor | None = None
+) -> Tensor:
     """Mean over the places of ``-log softmax(queries · item_vectors)[target]``, over items 1 … n_items.
 
     Shape:
         - queries_PD: ``(P, D)``
         - targets_P: ``(P,)``, item numbers from 1
         - item_vectors: ``(n_items + 1, D)``
+        - seen_PT: ``(P, T)``, what counts nothing at each place, 0 for nothing; a target counts even so
         - Output: ``()``
     """
     others_N = torch.arange(1, len(item_vectors), device=item_vectors.device)
-    return _softmax_loss(queries_PD, targets_P, item_vectors, others_N, torch.zeros_like(others_N, dtype=torch.float32))
+    raised_N = torch.zeros_like(others_N, dtype=torch.float32)
+    return _softmax_loss(queries_PD, targets_P, item_vectors, others_N, raised_N, seen_PT)
 
 
 def sampled_softmax_loss(
@@ -39,6 +44,7 @@ def sampled_softmax_loss(
     item_vectors: Tensor,
     negatives_N: Tensor,
     log_shares_N: Tensor | None = None,
+    seen_PT: Tensor | None = None,
 ) -> Tensor:
     """The same with the other items' part of the denominator estimated from a sample (logQ correction).
 
@@ -51,12 +57,14 @@ def sampled_softmax_loss(
         item_vectors: Of all items.
         negatives_N: Drawn with replacement.
         log_shares_N: ``log q`` of each; None if drawn uniformly.
+        seen_PT: What counts nothing at each place, 0 for nothing.
 
     Shape:
         - queries_PD: ``(P, D)``
         - targets_P: ``(P,)``, item numbers from 1
         - item_vectors: ``(n_items + 1, D)``
         - negatives_N, log_shares_N: ``(N,)``, item numbers from 1
+        - seen_PT: ``(P, T)``
         - Output: ``()``
 
     References:
@@ -69,18 +77,22 @@ def sampled_softmax_loss(
     else:
         raised_N = -log_shares_N - log(n)
     negatives_N, order = torch.sort(negatives_N)
-    return _softmax_loss(queries_PD, targets_P, item_vectors, negatives_N, raised_N[order])
+    return _softmax_loss(queries_PD, targets_P, item_vectors, negatives_N, raised_N[order], seen_PT)
 
 
 def _softmax_loss(
-    queries_PD: Tensor, targets_P: Tensor, item_vectors: Tensor, negatives_N: Tensor, raised_N: Tensor
+    queries_PD: Tensor,
+    targets_P: Tensor,
+    item_vectors: Tensor,
+    negatives_N: Tensor,
+    raised_N: Tensor,
+    seen_PT: Tensor | None,
 ) -> Tensor:
     """Cross-entropy of targets beside negatives in ascending order, whose logits are raised."""
     target_PD, negative_ND = embedding(targets_P, item_vectors), embedding(negatives_N, item_vectors)
-    first_P = torch.searchsorted(negatives_N, targets_P)
-    n_hits_P = torch.searchsorted(negatives_N, targets_P, right=True) - first_P
+    hits_PK2 = _hits(negatives_N, targets_P, seen_PT)
     apply: Callable[..., Tensor] = _SharedSoftmax.apply
-    return apply(queries_PD, target_PD, negative_ND, raised_N, first_P, n_hits_P)
+    return apply(queries_PD, target_PD, negative_ND, raised_N, hits_PK2)
 
 
 class _SharedSoftmax(torch.autograd.Function):
@@ -98,8 +110,7 @@ class _SharedSoftmax(torch.autograd.Function):
         target_PD: Tensor,
         negative_ND: Tensor,
         raised_N: Tensor,
-        first_P: Tensor,
-        n_hits_P: Tensor,
+        hits_PK2: Tensor,
     ) -> Tensor:
         P, total = len(queries_PD), queries_PD.new_zeros(())
         grad_queries_PD, grad_target_PD = torch.empty_like(queries_PD), torch.empty_like(queries_PD)
@@ -109,7 +120,7 @@ class _SharedSoftmax(torch.autograd.Function):
             queries_CD, target_CD = queries_PD[some], target_PD[some]
             score_C = (queries_CD * target_CD).sum(dim=1)
             scores_CN = torch.addmm(raised_N, queries_CD, negative_ND.T)
-            _leave_out(scores_CN, first_P[some], n_hits_P[some])
+            scores_CN[_places_of(hits_PK2[some])] = -torch.inf
             highest_C = torch.maximum(score_C, scores_CN.amax(dim=1))
             shares_CN = scores_CN.sub_(highest_C[:, None]).exp_()
             all_C = shares_CN.sum(dim=1) + torch.exp(score_C - highest_C)
@@ -127,18 +138,39 @@ class _SharedSoftmax(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, grad_loss: Tensor) -> tuple[Tensor | None, ...]:
-        return *(grad_loss * grad for grad in ctx.saved_tensors), None, None, None
+        return *(grad_loss * grad for grad in ctx.saved_tensors), None, None
 
 
-def _leave_out(scores_CN: Tensor, first_C: Tensor, n_hits_C: Tensor) -> None:
-    """Strike negatives out that are the target of their place: ``n_hits`` from ``first`` on."""
-    rows = torch.repeat_interleave(torch.arange(len(n_hits_C), device=n_hits_C.device), n_hits_C)
-    before_C = torch.cumsum(n_hits_C, dim=0) - n_hits_C
-    columns = torch.arange(len(rows), device=rows.device) - before_C[rows] + first_C[rows]
-    scores_CN[rows, columns] = -torch.inf
+def _hits(negatives_N: Tensor, targets_P: Tensor, seen_PT: Tensor | None) -> Tensor:
+    """Where the items that count nothing at a place stand among negatives in ascending order.
+
+    Shape:
+        - negatives_N: ``(N,)``
+        - targets_P: ``(P,)``
+        - seen_PT: ``(P, T)``
+        - Output: ``(P, K, 2)``, of the target and each seen item the first place, and how many there are
+    """
+    items_PK = targets_P[:, None] if seen_PT is None else torch.cat([targets_P[:, None], seen_PT], dim=1)
+    first_PK = torch.searchsorted(negatives_N, items_PK, out_int32=True)
+    return torch.stack(
+        [first_PK, torch.searchsorted(negatives_N, items_PK, right=True, out_int32=True) - first_PK], dim=2
+    )
 
 
-def bpr_loss(queries_PD: Tensor, targets_P: Tensor, item_vectors: Tensor, negatives_N: Tensor) -> Tensor:
+def _places_of(hits_PK2: Tensor) -> tuple[Tensor, Tensor]:
+    """Rows and columns of all hits."""
+    first_H, n_H = hits_PK2.flatten(0, 1).unbind(1)
+    some = n_H.nonzero()[:, 0]
+    first_H, n_H = first_H[some].long(), n_H[some].long()
+    of_hit = torch.repeat_interleave(torch.arange(len(some), device=some.device), n_H)
+    before_H = torch.cumsum(n_H, dim=0) - n_H
+    columns = torch.arange(len(of_hit), device=some.device) - before_H[of_hit] + first_H[of_hit]
+    return some[of_hit] // hits_PK2.shape[1], columns
+
+
+def bpr_loss(
+    queries_PD: Tensor, targets_P: Tensor, item_vectors: Tensor, negatives_N: Tensor, seen_PT: Tensor | None = None
+) -> Tensor:
     """Mean over pairs of a target and a negative of ``-log sigmoid(target's score - negative's score)``.
 
     Shape:
@@ -146,18 +178,24 @@ def bpr_loss(queries_PD: Tensor, targets_P: Tensor, item_vectors: Tensor, negati
         - targets_P: ``(P,)``, item numbers from 1
         - item_vectors: ``(n_items + 1, D)``
         - negatives_N: ``(N,)``, item numbers from 1
+        - seen_PT: ``(P, T)``, what counts nothing at each place, 0 for nothing
         - Output: ``()``
 
     References:
         Rendle et al., "BPR: Bayesian personalized ranking from implicit feedback", UAI 2009.
     """
-    target_P, negative_PN, is_target_PN = _scores(queries_PD, targets_P, item_vectors, negatives_N)
-    pairs_PN = logsigmoid(target_P[:, None] - negative_PN).masked_fill(is_target_PN, 0)
-    return -(pairs_PN.sum() / (~is_target_PN).sum().clamp(min=1))
+    target_P, negative_PN, is_none_PN = _scores(queries_PD, targets_P, item_vectors, negatives_N, seen_PT)
+    pairs_PN = logsigmoid(target_P[:, None] - negative_PN).masked_fill(is_none_PN, 0)
+    return -(pairs_PN.sum() / (~is_none_PN).sum().clamp(min=1))
 
 
 def gbce_loss(
-    queries_PD: Tensor, targets_P: Tensor, item_vectors: Tensor, negatives_N: Tensor, calibration: float
+    queries_PD: Tensor,
+    targets_P: Tensor,
+    item_vectors: Tensor,
+    negatives_N: Tensor,
+    calibration: float,
+    seen_PT: Tensor | None = None,
 ) -> Tensor:
     """Binary cross-entropy of a target and its negatives, corrected for how few of the items are negatives.
 
@@ -170,23 +208,27 @@ def gbce_loss(
         - targets_P: ``(P,)``, item numbers from 1
         - item_vectors: ``(n_items + 1, D)``
         - negatives_N: ``(N,)``, item numbers from 1, drawn uniformly
+        - seen_PT: ``(P, T)``, what counts nothing at each place, 0 for nothing
         - Output: ``()``
 
     References:
         Petrov and Macdonald, "gSASRec: reducing overconfidence in sequential recommendation trained with negative
         sampling", RecSys 2023.
     """
-    target_P, negative_PN, is_target_PN = _scores(queries_PD, targets_P, item_vectors, negatives_N)
+    target_P, negative_PN, is_none_PN = _scores(queries_PD, targets_P, item_vectors, negatives_N, seen_PT)
     sampled = min(1.0, len(negatives_N) / (len(item_vectors) - 2))
     beta = calibration * (sampled - 1) + 1
-    others_P = logsigmoid(-negative_PN).masked_fill(is_target_PN, 0).sum(dim=1)
-    n_terms_P = 1 + (~is_target_PN).sum(dim=1)
+    others_P = logsigmoid(-negative_PN).masked_fill(is_none_PN, 0).sum(dim=1)
+    n_terms_P = 1 + (~is_none_PN).sum(dim=1)
     return -((beta * logsigmoid(target_P) + others_P) / n_terms_P).mean()
 
 
 def _scores(
-    queries_PD: Tensor, targets_P: Tensor, item_vectors: Tensor, negatives_N: Tensor
+    queries_PD: Tensor, targets_P: Tensor, item_vectors: Tensor, negatives_N: Tensor, seen_PT: Tensor | None
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Scores of targets ``(P,)`` and of negatives ``(P, N)``, and which negatives are their place's target."""
+    """Scores of targets ``(P,)`` and of negatives ``(P, N)``, in ascending order, and which of these count nothing."""
+    negatives_N = torch.sort(negatives_N).values
     target_P = (queries_PD * item_vectors[targets_P]).sum(dim=1)
-    return target_P, queries_PD @ item_vectors[negatives_N].T, negatives_N == targets_P[:, None]
+    is_none_PN = torch.zeros(len(targets_P), len(negatives_N), dtype=torch.bool, device=queries_PD.device)
+    is_none_PN[_places_of(_hits(negatives_N, targets_P, seen_PT))] = True
+    return target_P, queries_PD @ item_vectors[negatives_N].T, is_none_PN

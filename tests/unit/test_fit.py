@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
 
 from encoders.bundle import ENCODERS
 from encoders.gru import GRUEncoder
+from encoders.neural import ModuleEncoder
+from encoders.protocols import FloatArray
 from encoders.window import WindowRule
 from tests.logs import make_log
 from trainer.dataset import TrainingRows, training_rows
@@ -32,16 +36,28 @@ def rows() -> TrainingRows:
     return training_rows(log, WindowRule(max_len=6), log.item_codes + 1, np.ones(len(log), dtype=bool))
 
 
+def scores_after_each(encoder: ModuleEncoder[Any]) -> FloatArray:
+    """Of all items, after each of them alone."""
+    _, queries = encoder.encode(np.arange(1, N_ITEMS + 1)[:, None])
+    scores: FloatArray = queries @ encoder.item_vectors[1:].T
+    return scores
+
+
+def best_after_each(encoder: ModuleEncoder[Any]) -> list[int]:
+    """The item that a list begins with: any but the one that was seen."""
+    scores = scores_after_each(encoder)
+    np.fill_diagonal(scores, -np.inf)
+    best: list[int] = (scores.argmax(axis=1) + 1).tolist()
+    return best
+
+
 @pytest.mark.parametrize("n_negatives", [4096, 6])
 @pytest.mark.parametrize("model", ENCODERS)
 def test_what_follows_what_is_learned(rows: TrainingRows, model: str, n_negatives: int) -> None:
     settings = SETTINGS.model_copy(update={"model": model, "n_negatives": n_negatives})
     module = build_model(N_ITEMS, settings)
     fit(module, rows, None, settings, quiet)
-    encoder = ENCODERS[model](module)
-    _, queries = encoder.encode(np.arange(1, N_ITEMS + 1)[:, None])
-    best = (queries @ encoder.item_vectors.T)[:, 1:].argmax(axis=1) + 1
-    assert best.tolist() == [*range(2, N_ITEMS + 1), 1]
+    assert best_after_each(ENCODERS[model](module)) == [*range(2, N_ITEMS + 1), 1]
 
 
 @pytest.mark.parametrize("loss", ["bpr", "bce", "gbce"])
@@ -49,10 +65,18 @@ def test_every_loss_learns_what_follows_what(rows: TrainingRows, loss: str) -> N
     settings = SETTINGS.model_copy(update={"loss": loss, "n_negatives": 6, "max_epochs": 40})
     module = build_model(N_ITEMS, settings)
     fit(module, rows, None, settings, quiet)
-    encoder = GRUEncoder(module)
-    _, queries = encoder.encode(np.arange(1, N_ITEMS + 1)[:, None])
-    best = (queries @ encoder.item_vectors.T)[:, 1:].argmax(axis=1) + 1
-    assert best.tolist() == [*range(2, N_ITEMS + 1), 1]
+    assert best_after_each(GRUEncoder(module)) == [*range(2, N_ITEMS + 1), 1]
+
+
+def test_what_was_seen_is_learned_to_score_low_only_where_it_is_a_negative(rows: TrainingRows) -> None:
+    def rank_of_itself(seen_negatives: bool | None) -> float:
+        settings = SETTINGS.model_copy(update={"seen_negatives": seen_negatives})
+        module = build_model(N_ITEMS, settings)
+        fit(module, rows, None, settings, quiet)
+        scores = scores_after_each(GRUEncoder(module))
+        return float((scores > np.diag(scores)[:, None]).sum(axis=1).mean())
+
+    assert rank_of_itself(None) == rank_of_itself(False) < rank_of_itself(True) - 1
 
 
 def test_batches_hold_every_row_once() -> None:

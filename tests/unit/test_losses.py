@@ -89,6 +89,52 @@ def test_gradients_of_the_sampled_softmax_are_those_of_its_definition() -> None:
         torch.testing.assert_close(mine, its)
 
 
+SEEN = torch.tensor([[3, 0]])
+"""Of one place: item 3, and nothing more."""
+
+
+def test_what_was_seen_counts_nothing_in_a_softmax() -> None:
+    target = torch.tensor([1])
+    expected = pytest.approx(-log(exp(2) / (exp(2) + exp(1))))
+    assert full_softmax_loss(QUERY, target, ITEMS, SEEN).item() == expected
+    negatives = torch.tensor([3, 2, 3, 3])
+    estimated = -log(exp(2) / (exp(2) + exp(1) * 2 / 4))
+    assert sampled_softmax_loss(QUERY, target, ITEMS, negatives, None, SEEN).item() == pytest.approx(estimated)
+
+
+def test_a_target_that_was_seen_is_a_target_all_the_same() -> None:
+    loss = full_softmax_loss(QUERY, torch.tensor([3]), ITEMS, torch.tensor([[3, 1]]))
+    assert loss.item() == pytest.approx(-log(exp(3) / (exp(3) + exp(1))))
+
+
+def test_what_was_seen_counts_nothing_among_pairs() -> None:
+    target, negatives = torch.tensor([1]), torch.tensor([3, 2, 3])
+    assert bpr_loss(QUERY, target, ITEMS, negatives, SEEN).item() == pytest.approx(-log(sigmoid(2 - 1)))
+    pair = -(log(sigmoid(2)) + log(sigmoid(-1))) / 2
+    assert gbce_loss(QUERY, target, ITEMS, negatives, 0.0, SEEN).item() == pytest.approx(pair)
+
+
+@pytest.mark.parametrize("n_negatives", [0, 40])
+def test_gradients_leave_out_what_was_seen(n_negatives: int) -> None:
+    torch.manual_seed(3)
+    n_places = PLACES_AT_ONCE + 5
+    queries, items = torch.randn(n_places, 5).requires_grad_(), torch.randn(21, 5).requires_grad_()
+    targets, seen = torch.randint(1, 21, (n_places,)), torch.randint(0, 21, (n_places, 7))
+    negatives = torch.randint(1, 21, (n_negatives,)) if n_negatives else torch.arange(1, 21)
+    is_none = (negatives == targets[:, None]) | (negatives == seen[:, :, None]).any(dim=1)
+    raised = log(19 / n_negatives) if n_negatives else 0.0
+    logits = (queries @ items[negatives].T + raised).masked_fill(is_none, -torch.inf)
+    target_logits = (queries * items[targets]).sum(dim=1)
+    theirs = (torch.logaddexp(target_logits, logits.logsumexp(dim=1)) - target_logits).mean()
+    if n_negatives:
+        ours = sampled_softmax_loss(queries, targets, items, negatives, None, seen)
+    else:
+        ours = full_softmax_loss(queries, targets, items, seen)
+    torch.testing.assert_close(ours, theirs)
+    for mine, its in zip(*(torch.autograd.grad(loss, (queries, items)) for loss in (ours, theirs)), strict=True):
+        torch.testing.assert_close(mine, its)
+
+
 def test_logits_of_any_size_give_a_finite_loss() -> None:
     queries = torch.tensor([[1e4, 0.0], [-1e4, 0.0]]).requires_grad_()
     loss = full_softmax_loss(queries, torch.tensor([2, 1]), ITEMS)

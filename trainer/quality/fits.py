@@ -70,6 +70,7 @@ def fit_encoder(exam: Exam, settings: TrainerSettings, folder: Path | None, repo
         TrainingError: If the loss or a weight stops being a number.
     """
     torch.set_num_threads(settings.threads)
+    settings = settled(settings, exam)
     module = build_model(len(exam.events.item_ids), settings, exam.windows.max_len)
     key = identity(exam, settings)
     path = folder / f"{settings.model}-{key[:16]}.safetensors" if folder else None
@@ -86,6 +87,13 @@ def fit_encoder(exam: Exam, settings: TrainerSettings, folder: Path | None, repo
     if path:
         _keep(path, key, module, cost, report)
     return Fit(ENCODERS[settings.model](module), cost)
+
+
+def settled(settings: TrainerSettings, exam: Exam) -> TrainerSettings:
+    """Settings that say whether seen items are negatives: if it is not said, as lists may hold them or not."""
+    if settings.seen_negatives is not None:
+        return settings
+    return settings.model_copy(update={"seen_negatives": exam.excluded in ("none", "last")})
 
 
 def rows_of(exam: Exam) -> TrainingRows:

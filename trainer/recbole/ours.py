@@ -34,6 +34,7 @@ def settings_of(sizes: Sizes, rows: TrainingRows) -> TrainerSettings:
         "dropout": sizes.dropout,
         "batch_size": max(1, round(sizes.batch_targets * len(rows) / rows.n_targets)),
         "n_negatives": sizes.n_items,
+        "seen_negatives": True,
         "seed": sizes.seed,
     }
     return TrainerSettings.model_validate(given | ({"max_epochs": sizes.max_epochs} if sizes.max_epochs else {}))
