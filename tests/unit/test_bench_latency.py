@@ -18,7 +18,7 @@ from streams.cli.bench.latency import Answered
 from streams.cli.bench.open_loop import poisson_schedule
 from streams.cli.bench.stage import Stage
 
-LOADS = ["throughput", "warming the broker up", "10 % load", "50 % load", "80 % load"]
+LOADS = ["throughput", "warming the broker up", "10 % load", "50 % load", "aiokafka alone", "80 % load"]
 TIMED = {"p50_ms": 1.0, "p99_ms": 2.0}
 
 
@@ -38,7 +38,7 @@ class Measured:
 
     def answered(self, *given: Any) -> Answered:
         load: Any = range(10)
-        return Answered(load, poisson_schedule(0, 1.0, 1.0), dict(TIMED), Tally(10, self._lost(given[-1]), 0))
+        return Answered(load, poisson_schedule(0, 1.0, 1.0), dict(TIMED), Tally(10, self._lost(given[-1]), 0), 900)
 
     async def measure_broker(self, *given: object) -> tuple[dict[str, float], Tally]:
         return dict(TIMED), Tally(10, self._lost("broker"), 0)
@@ -75,6 +75,14 @@ def test_an_event_lost_in_any_load_is_lost(loses: str, tmp_path: Path, monkeypat
 
 def test_an_event_that_the_broker_alone_lost_is_told_apart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert lost_events(run(monkeypatch, tmp_path, "broker")[0]) == {"broker_lost": 3}
+
+
+def test_what_takes_no_worker_is_timed_beside_one_load(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    figures, _ = run(monkeypatch, tmp_path, "nothing")
+    assert [key for key in figures if key.startswith(("echo", "broker_p"))] == [
+        *("echo_p50_ms_at_50", "echo_p99_ms_at_50"),
+        *("broker_p50_ms_at_50", "broker_p99_ms_at_50"),
+    ]
 
 
 def test_what_was_lost_nowhere_is_not_lost(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,11 +8,13 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+from streams.cli.bench.peers.echo import _written
 from streams.cli.bench.peers.naive import stock_app
 from streams.cli.bench.peers.options import PeerOptions, peer_options
 from streams.cli.bench.peers.take import answer_taken
 from streams.cli.bench.throughput import peer_arguments
 from streams.settings import KafkaSettings, RedisSettings, WorkerSettings
+from tests.inmemory import members_of
 
 
 def options(worker: WorkerSettings, bundle: str = "/bundles/b") -> PeerOptions:
@@ -59,3 +61,11 @@ def test_what_was_taken_is_answered_in_batches_of_the_worker() -> None:
     asyncio.run(answer_taken(Stream(10_000), 4_096, answer))
     assert [len(batch) for batch in batches] == [4_096, 4_096, 1_808]
     assert [message for batch in batches for message in batch] == list(range(10_000))
+
+
+def test_the_echo_fills_events_up_to_the_length_of_a_list() -> None:
+    (batch,) = _written([(b"u1", b'{"event_id":"7"}'), (b"u2", b'{"event_id":"8","more":1}')], 20)
+    assert [(key, value) for key, value, _ in members_of(batch)] == [
+        (b"u1", b'{"event_id":"7"}    '),
+        (b"u2", b'{"event_id":"8","more":1}'),
+    ]

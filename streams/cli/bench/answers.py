@@ -48,10 +48,12 @@ class Answers:
         """`time.perf_counter` of the first list of each event. Shape: ``(n_events,)``."""
         self.unknown = 0
         """Lists that belong to no event of the load."""
+        self.list_bytes = 0
+        """How long the newest list is."""
 
     def add(self, values: list[bytes], now_s: float) -> None:
         """Note lists that have just come in."""
-        search = _EVENT_ID.search
+        search, self.list_bytes = _EVENT_ID.search, len(values[-1]) if values else self.list_bytes
         numbers = [int(match[1]) if (match := search(value)) else -1 for value in values]
         received = np.array(numbers, dtype=np.int64)
         known = received[(received >= 0) & (received < len(self.counts))]

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import gc
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
 
-from encoders.records import ModelUpdate
 from streams.cli.bench.answers import Answers, Receiver, Tally
 from streams.cli.bench.benchmark import Counted, Figures
 from streams.cli.bench.catalogues import WINDOW_RULE, clicks
@@ -28,7 +28,7 @@ from streams.settings import WorkerSettings
 PERCENTS = (10, 50, 80)
 """Loads, of the throughput."""
 BROKER_PERCENT = 50
-"""The load at which the broker alone is timed, too."""
+"""The load at which aiokafka alone and the broker alone are timed, too."""
 
 
 class Size(NamedTuple):
@@ -49,7 +49,7 @@ FULL, QUICK = Size(25.0, 20_000, 4.0, 10.0, 120_000), Size(1.0, 1_000, 0.5, 1.0,
 
 
 def run(stage: Stage) -> Figures:
-    """One load after the other, each on servers of its own; then the broker alone."""
+    """One load after the other, each on servers of its own; one of them without a worker, too."""
     size, catalogue = (QUICK if stage.quick else FULL), stage.catalogue(CATALOGUE)
     counted = Counted()
     throughput = stage.results.get("throughput", {}).get("events_per_s")
@@ -60,23 +60,47 @@ def run(stage: Stage) -> Figures:
     figures: Figures = {"throughput_events_per_s": round(float(throughput), 1)}
     update = stage.bundle(catalogue)
 
-    def answered(percent: int, seconds: float, seed: int, name: str) -> Answered:
-        rate = float(throughput) * percent / 100
-        found = _answered(stage, update, size, rate, seconds, seed, name)
+    def worker(ground: Ground) -> None:
+        ground.announce(update)
+        ground.worker(window=WINDOW_RULE, worker=WorkerSettings(top_n=catalogue.top_n), wait=True)
+
+    def answered(percent: int, seconds: float, seed: int, name: str, start: Callable[[Ground], None]) -> Answered:
+        found = _answered(stage, start, size, float(throughput) * percent / 100, seconds, seed, name)
         counted.add(len(found.load), found.tally.lost, found.tally.duplicates)
         return found
 
     if stage.broker_is_given:
-        answered(BROKER_PERCENT, size.warm_broker_s, 0, "warming the broker up")
+        answered(BROKER_PERCENT, size.warm_broker_s, 0, "warming the broker up", worker)
     for percent in PERCENTS:
-        found = answered(percent, size.settle_s + size.measured_s, percent, f"{percent} % load")
+        seconds = size.settle_s + size.measured_s
+        found = answered(percent, seconds, percent, f"{percent} % load", worker)
         figures |= {f"{key}_at_{percent}": value for key, value in found.timed.items()}
         if percent == BROKER_PERCENT:
+            echoed = answered(percent, seconds, percent, "aiokafka alone", partial(echo, found.list_bytes))
+            figures |= _percentiles("echo", echoed.timed, percent)
             with stage.ground() as ground, _no_collection():
                 timed, tally = asyncio.run(_measure_broker(ground, stage, found.load, found.schedule, size))
-            figures |= {f"broker_{key}_at_{percent}": value for key, value in timed.items() if key.startswith("p")}
+            figures |= _percentiles("broker", timed, percent)
             figures["broker_lost"] = tally.lost
     return figures | counted.figures()
+
+
+def _percentiles(of: str, timed: Figures, percent: int) -> Figures:
+    return {f"{of}_{key}_at_{percent}": value for key, value in timed.items() if key.startswith("p")}
+
+
+def echo(list_bytes: int, ground: Ground) -> None:
+    """Start the peer that produces what it consumes, see `streams.cli.bench.peers.echo`."""
+    kafka = ground.kafka
+    given = {
+        "brokers": kafka.brokers,
+        "input": kafka.topics.interactions,
+        "output": kafka.topics.recommendations,
+        "list-bytes": str(list_bytes),
+        "fetch-max-wait-ms": str(kafka.fetch_max_wait_ms),
+    }
+    arguments = [word for name, value in given.items() for word in (f"--{name}", value)]
+    ground.python("echo", "-m", "streams.cli.bench.peers.echo", *arguments)
 
 
 class Answered(NamedTuple):
@@ -86,26 +110,32 @@ class Answered(NamedTuple):
     schedule: Schedule
     timed: Figures
     tally: Tally
+    list_bytes: int
+    """How long a list was."""
 
 
 def _answered(
-    stage: Stage, update: ModelUpdate, size: Size, rate: float, seconds: float, seed: int, name: str
+    stage: Stage,
+    start: Callable[[Ground], None],
+    size: Size,
+    rate: float,
+    seconds: float,
+    seed: int,
+    name: str,
 ) -> Answered:
-    """One load on a worker of its own, on servers of its own."""
-    catalogue = stage.catalogue(CATALOGUE)
+    """One load on a process of its own that answers it, on servers of its own."""
     schedule = poisson_schedule(size.warm_up_events, rate, seconds, seed=seed)
-    load = Load(clicks(catalogue, schedule.end), PARTITIONS)
+    load = Load(clicks(stage.catalogue(CATALOGUE), schedule.end), PARTITIONS)
     with stage.ground() as ground:
-        ground.announce(update)
-        ground.worker(window=WINDOW_RULE, worker=WorkerSettings(top_n=catalogue.top_n), wait=True)
+        start(ground)
         with _no_collection():
-            timed, tally = asyncio.run(_measure(ground, stage, load, schedule, size, name))
-    return Answered(load, schedule, timed, tally)
+            timed, answers = asyncio.run(_measure(ground, stage, load, schedule, size, name))
+    return Answered(load, schedule, timed, answers.tally(complete=True), answers.list_bytes)
 
 
 async def _measure(
     ground: Ground, stage: Stage, load: Load, schedule: Schedule, size: Size, name: str
-) -> tuple[Figures, Tally]:
+) -> tuple[Figures, Answers]:
     answers = Answers(load)
     async with (
         Receiver(ground.kafka, answers) as receiver,
@@ -118,7 +148,7 @@ async def _measure(
             sent = await send_open_loop(sender, load, schedule)
             await watch.until(schedule.end, STALL_TIMEOUT_S)
             await watch.until_quiet()
-    return _timed(answers, schedule, sent, size), answers.tally(complete=True)
+    return _timed(answers, schedule, sent, size), answers
 
 
 async def _measure_broker(
