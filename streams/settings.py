@@ -191,7 +191,9 @@ class RedisSettings(Section):
         """A client for asyncio. It connects with its first command, not here."""
         import redis.asyncio
 
-        return redis.asyncio.Redis.from_url(self.url, **self._client_config(), **options)
+        from streams.packed_commands import packed_in_c
+
+        return packed_in_c(redis.asyncio.Redis.from_url(self.url, **self._client_config(), **options))
 
     def sync_client(self, **options: Any) -> redis.Redis:
         """A blocking client. It connects with its first command, not here."""
