@@ -180,7 +180,7 @@ def process(
             Made(lists, names, as_bytes((version or "").encode()), now_ms),
         )
         written = wire_lists(_head(batches, received), lists, names, version, now_ms)
-        return _outcomes(batches, advanced, packed, written, lists, asked, rules)
+        return _outcomes(batches, received, advanced, packed, written, lists, asked, rules)
 
 
 def compile_loops() -> None:
@@ -252,6 +252,7 @@ def _head(batches: Sequence[Batch], received: Received) -> Head:
 
 def _outcomes(
     batches: Sequence[Batch],
+    received: Received,
     advanced: Advanced,
     packed: list[bytes],
     written: WireLists,
@@ -259,29 +260,31 @@ def _outcomes(
     asked: Asked | None,
     rules: Rules,
 ) -> list[Outcome]:
-    """What concerns each of the batches."""
+    """What concerns each of the batches. What can be said of all events at once is: most fetches are of a few."""
     outcomes, changed, seen = [], advanced.sessions, advanced.seen
+    log2_B = _log2_counts(received, advanced.is_repeat_B, rules.popularity_half_life.total_seconds())
+    is_by_model_B, is_empty_B = lists.items_BN[:, 0] > 0, lists.lengths_B == 0
     first_event, first_session = 0, 0
     for batch in batches:
-        received = batch.decoded.events
-        events = slice(first_event, first_event + len(received))
-        sessions = slice(first_session, first_session + len(received.keys))
+        theirs = batch.decoded.events
+        events = slice(first_event, first_event + len(theirs))
+        sessions = slice(first_session, first_session + len(theirs.keys))
         first_event, first_session = events.stop, sessions.stop
         last_U = changed.last_U[sessions]
-        saw_more = np.flatnonzero(changed.saw_more_U[sessions])
+        saw_more = changed.saw_more_U[sessions].nonzero()[0]
         ends = zip(seen.first_B[last_U[saw_more]].tolist(), seen.end_B[last_U[saw_more]].tolist(), strict=True)
-        is_repeat = advanced.is_repeat_B[events]
+        counted = (log2_B[events] > -np.inf).nonzero()[0]
         outcomes.append(
             Outcome(
                 written[events],
-                _sources(lists, events),
-                dict(zip(received.keys, packed[sessions], strict=True)),
+                _sources(is_by_model_B[events], is_empty_B[events]),
+                dict(zip(theirs.keys, packed[sessions], strict=True)),
                 {
-                    received.keys[u]: seen.item_F[first:end].tobytes()
+                    theirs.keys[u]: seen.item_F[first:end].tobytes()
                     for u, (first, end) in zip(saw_more.tolist(), ends, strict=True)
                 },
-                _counts(received, is_repeat, rules.popularity_half_life.total_seconds()),
-                int(is_repeat.sum()),
+                Counts(theirs.items, theirs.item_B[counted], log2_B[events][counted]),
+                int(np.count_nonzero(advanced.is_repeat_B[events])),
                 batch.decoded.dead,
                 asked.clicks_of(events) if asked else NO_CLICKS,
             )
@@ -289,16 +292,14 @@ def _outcomes(
     return outcomes
 
 
-def _sources(lists: Lists, events: slice) -> Counter[str]:
-    lengths, first = lists.lengths_B[events], lists.items_BN[events, 0]
-    by_model, empty = int(np.sum(first > 0)), int(np.sum(lengths == 0))
-    found = {ANN: by_model, POPULARITY: len(lengths) - by_model - empty, "none": empty}
+def _sources(is_by_model_B: npt.NDArray[np.bool_], is_empty_B: npt.NDArray[np.bool_]) -> Counter[str]:
+    by_model, empty = int(np.count_nonzero(is_by_model_B)), int(np.count_nonzero(is_empty_B))
+    found = {ANN: by_model, POPULARITY: len(is_empty_B) - by_model - empty, "none": empty}
     return Counter({source: n for source, n in found.items() if n})
 
 
-def _counts(received: Received, is_repeat: npt.NDArray[np.bool_], half_life_s: float) -> Counts:
-    counted = np.flatnonzero(~is_repeat & (received.item_B >= 0) & (_LOG2_WEIGHT[received.type_B] > -np.inf))
-    times_s = received.timestamp_ms_B[counted] / 1000
-    return Counts(
-        received.items, received.item_B[counted], _LOG2_WEIGHT[received.type_B[counted]] + times_s / half_life_s
-    )
+def _log2_counts(received: Received, is_repeat_B: npt.NDArray[np.bool_], half_life_s: float) -> npt.NDArray[np.float64]:
+    """What each event adds to its item's count, as a base-2 logarithm; minus infinity where it adds nothing."""
+    log2_B = _LOG2_WEIGHT[received.type_B] + received.timestamp_ms_B / 1000 / half_life_s
+    log2_B[is_repeat_B | (received.item_B < 0)] = -np.inf
+    return log2_B

@@ -71,7 +71,7 @@ class Counts:
         """New counts of the items that something is added to, as if one was added after the other."""
         count_I = np.array([known.get(item, -np.inf) for item in self.items], dtype=np.float64)
         _add_all(count_I, self.item_N, self.log2_N)
-        touched = np.unique(self.item_N)
+        touched = np.bincount(self.item_N, minlength=len(self.items)).nonzero()[0]
         return dict(zip([self.items[i] for i in touched.tolist()], count_I[touched].tolist(), strict=True))
 
 
