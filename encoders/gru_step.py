@@ -87,7 +87,25 @@ class GRUSteps:
         return from_items
 
     def after(self, states_BH: FloatArray, items_B: IntArray) -> FloatArray:
-        """States after one more item each. Shape: ``(B, H)`` and ``(B,)`` to ``(B, H)``."""
+        """States after one more item each. Shape: ``(B, H)`` and ``(B,)`` to ``(B, H)``.
+
+        Raises:
+            IndexError: If there is no such item.
+            ValueError: If there are not as many items as states.
+        """
+        self._insist_on_known(items_B)
+        if len(states_BH) != len(items_B):
+            raise ValueError(f"{len(items_B)} items for {len(states_BH)} states")
+        return self._after(states_BH, items_B)
+
+    def _insist_on_known(self, items: IntArray) -> None:
+        """Refuse item numbers that would be looked up outside of the array: compiled loops do not look."""
+        if items.size and not 0 <= items.min() <= items.max() < len(self._embeddings):
+            raise IndexError(
+                f"item numbers from {items.min()} to {items.max()}; there are 0 to {len(self._embeddings) - 1}"
+            )
+
+    def _after(self, states_BH: FloatArray, items_B: IntArray) -> FloatArray:
         after_BH = np.empty((len(items_B), self._of_state_HG.shape[0]), dtype=np.float32)
         for start in range(0, len(items_B), _ROWS_AT_ONCE):
             rows = slice(start, start + _ROWS_AT_ONCE)
@@ -100,13 +118,18 @@ class GRUSteps:
         return after_BH
 
     def through(self, windows_BT: IntArray, lengths_B: IntArray) -> FloatArray:
-        """States after windows whose items stand in front. Shape: ``(B, T)`` and ``(B,)`` to ``(B, H)``."""
+        """States after windows whose items stand in front. Shape: ``(B, T)`` and ``(B,)`` to ``(B, H)``.
+
+        Raises:
+            IndexError: If there is no such item.
+        """
+        self._insist_on_known(windows_BT)
         longest_first = np.argsort(-lengths_B, kind="stable")
         items_TB = np.ascontiguousarray(windows_BT[longest_first].T)
         n_left_T = np.searchsorted(-lengths_B[longest_first], -np.arange(len(items_TB)))
         sorted_BH = np.zeros((len(lengths_B), self._of_state_HG.shape[0]), dtype=np.float32)
         for items, n in zip(items_TB, n_left_T.tolist(), strict=True):
-            sorted_BH[:n] = self.after(sorted_BH[:n], items[:n])
+            sorted_BH[:n] = self._after(sorted_BH[:n], items[:n])
         states_BH = np.empty_like(sorted_BH)
         states_BH[longest_first] = sorted_BH
         return states_BH

@@ -191,9 +191,9 @@ class RedisSettings(Section):
         """A client for asyncio. It connects with its first command, not here."""
         import redis.asyncio
 
-        from streams.packed_commands import packed_in_c
+        from streams.packed_commands import packed_at_once
 
-        return packed_in_c(redis.asyncio.Redis.from_url(self.url, **self._client_config(), **options))
+        return packed_at_once(redis.asyncio.Redis.from_url(self.url, **self._client_config(), **options))
 
     def sync_client(self, **options: Any) -> redis.Redis:
         """A blocking client. It connects with its first command, not here."""

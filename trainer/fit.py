@@ -16,7 +16,7 @@ from encoders.window import WindowRule
 from trainer.dataset import TrainingRows
 from trainer.errors import TrainingError
 from trainer.fit_state import FitState
-from trainer.losses import bpr_loss, full_softmax_loss, gbce_loss, sampled_softmax_loss
+from trainer.losses import Seen, bpr_loss, full_softmax_loss, gbce_loss, sampled_softmax_loss
 from trainer.negatives import NegativeSampler
 from trainer.settings import TrainerSettings
 
@@ -147,23 +147,10 @@ def mean_loss(module: SequenceModule, rows: TrainingRows, seen_negatives: bool =
         longest = int(lengths_R[some].max())
         inputs, targets = (cells[some, :longest].long().to(device) for cells in (inputs_RT, targets_RT))
         place = targets > 0
-        seen = None if seen_negatives else seen_before(inputs, place)
+        seen = None if seen_negatives else Seen.before(inputs, place)
         loss = full_softmax_loss(module(inputs)[place], targets[place], module.item_embeddings.weight, seen)
         total += float(loss) * int(place.sum())
     return total / rows.n_targets
-
-
-def seen_before(inputs_BT: Tensor, place_BT: Tensor) -> Tensor:
-    """What each place's user has come by: the items of its row up to it, and 0 behind.
-
-    Shape:
-        - inputs_BT: ``(B, T)``, item numbers
-        - place_BT: ``(B, T)``, true at ``P`` places
-        - Output: ``(P, T)``
-    """
-    rows_P, last_P = place_BT.nonzero(as_tuple=True)
-    is_later_PT = torch.arange(inputs_BT.shape[1], device=inputs_BT.device) > last_P[:, None]
-    return inputs_BT[rows_P].masked_fill(is_later_PT, 0)
 
 
 def rate_at(step: int, n_steps: int) -> float:
@@ -256,25 +243,25 @@ class _Loop:
         for group in self._optimiser.param_groups:
             group["lr"] = self._rate * rate_at(self._state.step, self._n_steps)
         place_BT = targets_BT > 0
-        seen_PT = None if self._settings.seen_negatives else seen_before(inputs_BT, place_BT)
-        loss = self._loss(self._module(inputs_BT)[place_BT], targets_BT[place_BT], seen_PT)
+        seen = None if self._settings.seen_negatives else Seen.before(inputs_BT, place_BT)
+        loss = self._loss(self._module(inputs_BT)[place_BT], targets_BT[place_BT], seen)
         self._optimiser.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]  # torch declares no types here
         nn.utils.clip_grad_norm_(self._module.parameters(), MAX_GRADIENT_NORM)
         self._optimiser.step()
         return loss.item()
 
-    def _loss(self, queries_PD: Tensor, targets_P: Tensor, seen_PT: Tensor | None) -> Tensor:
+    def _loss(self, queries_PD: Tensor, targets_P: Tensor, seen: Seen | None) -> Tensor:
         settings, asked = self._settings, (queries_PD, targets_P, self._module.item_embeddings.weight)
         if settings.loss == "softmax" and self._n_items <= settings.n_negatives:
-            return full_softmax_loss(*asked, seen_PT)
+            return full_softmax_loss(*asked, seen)
         negatives = self._sampler.draw().to(settings.device)
         match settings.loss:
             case "softmax":
-                return sampled_softmax_loss(*asked, *negatives, seen_PT)
+                return sampled_softmax_loss(*asked, *negatives, seen)
             case "bpr":
-                return bpr_loss(*asked, negatives.items_N, seen_PT)
+                return bpr_loss(*asked, negatives.items_N, seen)
             case "bce":
-                return gbce_loss(*asked, negatives.items_N, 0.0, seen_PT)
+                return gbce_loss(*asked, negatives.items_N, 0.0, seen)
             case "gbce":
-                return gbce_loss(*asked, negatives.items_N, settings.gbce_calibration, seen_PT)
+                return gbce_loss(*asked, negatives.items_N, settings.gbce_calibration, seen)

@@ -1,17 +1,18 @@
 """What a model is fitted by: softmax cross-entropy over the catalogue, whole or sampled, and losses over pairs.
 
 All are pure functions, and means over the places. Negatives are shared by all places of a batch, so their scores are
-one matrix product; a negative that is a place's target counts nothing there. Nor does one that a user has come by
-before, if these are given: where lists never hold it, a model that learns to score it low learns what nobody asks.
+one matrix product; a negative that is a place's target counts nothing there. Nor does one that stands before the place
+in its row, if `Seen` is given: where lists never hold it, a model that learns to score it low learns what nobody asks.
 
-Shape letters: ``P`` places with a target, ``D`` embedding dimension, ``N`` negatives, ``T`` items before a place.
+Shape letters: ``P`` places with a target, ``D`` embedding dimension, ``N`` negatives, ``B`` rows of
+a batch, ``T`` their length, ``C`` places that are looked at together.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from math import log
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -21,21 +22,41 @@ PLACES_AT_ONCE = 256
 """Places whose scores are in memory together: few enough for the processor's cache."""
 
 
-def full_softmax_loss(
-    queries_PD: Tensor, targets_P: Tensor, item_vectors: Tensor, seen_PT: Tensor | None = None
-) -> Tensor:
+class Seen(NamedTuple):
+    """What stands before each place in its row. Made for a few places at a time: of all it is large."""
+
+    rows_BT: Tensor
+    """Item numbers, 0 for none."""
+    row_P: Tensor
+    """Which row a place is in."""
+    last_P: Tensor
+    """Where in the row it is; what stands there counts as seen."""
+
+    @classmethod
+    def before(cls, rows_BT: Tensor, is_place_BT: Tensor) -> Seen:
+        """Of all marked places, row by row. Shape: ``(B, T)`` and ``(B, T)``, ``P`` of them true."""
+        return cls(rows_BT, *is_place_BT.nonzero(as_tuple=True))
+
+    def at(self, some: slice) -> Tensor:
+        """Items seen before some of the places, 0 for none. Shape: ``(C, T)``."""
+        last_C1 = self.last_P[some, None]
+        is_later_CT = torch.arange(self.rows_BT.shape[1], device=last_C1.device) > last_C1
+        return self.rows_BT[self.row_P[some]].masked_fill(is_later_CT, 0)
+
+
+def full_softmax_loss(queries_PD: Tensor, targets_P: Tensor, item_vectors: Tensor, seen: Seen | None = None) -> Tensor:
     """Mean over the places of ``-log softmax(queries · item_vectors)[target]``, over items 1 … n_items.
 
     Shape:
         - queries_PD: ``(P, D)``
         - targets_P: ``(P,)``, item numbers from 1
         - item_vectors: ``(n_items + 1, D)``
-        - seen_PT: ``(P, T)``, what counts nothing at each place, 0 for nothing; a target counts even so
+        - seen: of ``P`` places; these items count nothing there, but for the target
         - Output: ``()``
     """
     others_N = torch.arange(1, len(item_vectors), device=item_vectors.device)
     raised_N = torch.zeros_like(others_N, dtype=torch.float32)
-    return _softmax_loss(queries_PD, targets_P, item_vectors, others_N, raised_N, seen_PT)
+    return _softmax_loss(queries_PD, targets_P, item_vectors, others_N, raised_N, seen)
 
 
 def sampled_softmax_loss(
@@ -44,7 +65,7 @@ def sampled_softmax_loss(
     item_vectors: Tensor,
     negatives_N: Tensor,
     log_shares_N: Tensor | None = None,
-    seen_PT: Tensor | None = None,
+    seen: Seen | None = None,
 ) -> Tensor:
     """The same with the other items' part of the denominator estimated from a sample (logQ correction).
 
@@ -57,14 +78,14 @@ def sampled_softmax_loss(
         item_vectors: Of all items.
         negatives_N: Drawn with replacement.
         log_shares_N: ``log q`` of each; None if drawn uniformly.
-        seen_PT: What counts nothing at each place, 0 for nothing.
+        seen: What counts nothing at each place.
 
     Shape:
         - queries_PD: ``(P, D)``
         - targets_P: ``(P,)``, item numbers from 1
         - item_vectors: ``(n_items + 1, D)``
         - negatives_N, log_shares_N: ``(N,)``, item numbers from 1
-        - seen_PT: ``(P, T)``
+        - seen: of ``P`` places
         - Output: ``()``
 
     References:
@@ -77,7 +98,7 @@ def sampled_softmax_loss(
     else:
         raised_N = -log_shares_N - log(n)
     negatives_N, order = torch.sort(negatives_N)
-    return _softmax_loss(queries_PD, targets_P, item_vectors, negatives_N, raised_N[order], seen_PT)
+    return _softmax_loss(queries_PD, targets_P, item_vectors, negatives_N, raised_N[order], seen)
 
 
 def _softmax_loss(
@@ -86,13 +107,12 @@ def _softmax_loss(
     item_vectors: Tensor,
     negatives_N: Tensor,
     raised_N: Tensor,
-    seen_PT: Tensor | None,
+    seen: Seen | None,
 ) -> Tensor:
     """Cross-entropy of targets beside negatives in ascending order, whose logits are raised."""
     target_PD, negative_ND = embedding(targets_P, item_vectors), embedding(negatives_N, item_vectors)
-    hits_PK2 = _hits(negatives_N, targets_P, seen_PT)
     apply: Callable[..., Tensor] = _SharedSoftmax.apply
-    return apply(queries_PD, target_PD, negative_ND, raised_N, hits_PK2)
+    return apply(queries_PD, target_PD, negative_ND, raised_N, negatives_N, targets_P, seen)
 
 
 class _SharedSoftmax(torch.autograd.Function):
@@ -110,7 +130,9 @@ class _SharedSoftmax(torch.autograd.Function):
         target_PD: Tensor,
         negative_ND: Tensor,
         raised_N: Tensor,
-        hits_PK2: Tensor,
+        negatives_N: Tensor,
+        targets_P: Tensor,
+        seen: Seen | None,
     ) -> Tensor:
         P, total = len(queries_PD), queries_PD.new_zeros(())
         grad_queries_PD, grad_target_PD = torch.empty_like(queries_PD), torch.empty_like(queries_PD)
@@ -120,7 +142,7 @@ class _SharedSoftmax(torch.autograd.Function):
             queries_CD, target_CD = queries_PD[some], target_PD[some]
             score_C = (queries_CD * target_CD).sum(dim=1)
             scores_CN = torch.addmm(raised_N, queries_CD, negative_ND.T)
-            scores_CN[_places_of(hits_PK2[some])] = -torch.inf
+            scores_CN[_hits(negatives_N, targets_P[some], seen.at(some) if seen else None)] = -torch.inf
             highest_C = torch.maximum(score_C, scores_CN.amax(dim=1))
             shares_CN = scores_CN.sub_(highest_C[:, None]).exp_()
             all_C = shares_CN.sum(dim=1) + torch.exp(score_C - highest_C)
@@ -138,38 +160,31 @@ class _SharedSoftmax(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, grad_loss: Tensor) -> tuple[Tensor | None, ...]:
-        return *(grad_loss * grad for grad in ctx.saved_tensors), None, None
+        return *(grad_loss * grad for grad in ctx.saved_tensors), None, None, None, None
 
 
-def _hits(negatives_N: Tensor, targets_P: Tensor, seen_PT: Tensor | None) -> Tensor:
-    """Where the items that count nothing at a place stand among negatives in ascending order.
+def _hits(negatives_N: Tensor, targets_C: Tensor, seen_CT: Tensor | None) -> tuple[Tensor, Tensor]:
+    """Where items that count nothing at their place stand among negatives in ascending order.
 
     Shape:
         - negatives_N: ``(N,)``
-        - targets_P: ``(P,)``
-        - seen_PT: ``(P, T)``
-        - Output: ``(P, K, 2)``, of the target and each seen item the first place, and how many there are
+        - targets_C: ``(C,)``
+        - seen_CT: ``(C, T)``
+        - Output: rows and columns, as many as there are
     """
-    items_PK = targets_P[:, None] if seen_PT is None else torch.cat([targets_P[:, None], seen_PT], dim=1)
-    first_PK = torch.searchsorted(negatives_N, items_PK, out_int32=True)
-    return torch.stack(
-        [first_PK, torch.searchsorted(negatives_N, items_PK, right=True, out_int32=True) - first_PK], dim=2
-    )
-
-
-def _places_of(hits_PK2: Tensor) -> tuple[Tensor, Tensor]:
-    """Rows and columns of all hits."""
-    first_H, n_H = hits_PK2.flatten(0, 1).unbind(1)
-    some = n_H.nonzero()[:, 0]
-    first_H, n_H = first_H[some].long(), n_H[some].long()
-    of_hit = torch.repeat_interleave(torch.arange(len(some), device=some.device), n_H)
+    items_CK = targets_C[:, None] if seen_CT is None else torch.cat([targets_C[:, None], seen_CT], dim=1)
+    first_CK = torch.searchsorted(negatives_N, items_CK)
+    n_CK = torch.searchsorted(negatives_N, items_CK, right=True) - first_CK
+    rows_H, which_H = n_CK.nonzero(as_tuple=True)
+    first_H, n_H = first_CK[rows_H, which_H], n_CK[rows_H, which_H]
+    of_hit = torch.repeat_interleave(torch.arange(len(n_H), device=n_H.device), n_H)
     before_H = torch.cumsum(n_H, dim=0) - n_H
-    columns = torch.arange(len(of_hit), device=some.device) - before_H[of_hit] + first_H[of_hit]
-    return some[of_hit] // hits_PK2.shape[1], columns
+    columns = torch.arange(len(of_hit), device=n_H.device) - before_H[of_hit] + first_H[of_hit]
+    return rows_H[of_hit], columns
 
 
 def bpr_loss(
-    queries_PD: Tensor, targets_P: Tensor, item_vectors: Tensor, negatives_N: Tensor, seen_PT: Tensor | None = None
+    queries_PD: Tensor, targets_P: Tensor, item_vectors: Tensor, negatives_N: Tensor, seen: Seen | None = None
 ) -> Tensor:
     """Mean over pairs of a target and a negative of ``-log sigmoid(target's score - negative's score)``.
 
@@ -178,13 +193,13 @@ def bpr_loss(
         - targets_P: ``(P,)``, item numbers from 1
         - item_vectors: ``(n_items + 1, D)``
         - negatives_N: ``(N,)``, item numbers from 1
-        - seen_PT: ``(P, T)``, what counts nothing at each place, 0 for nothing
+        - seen: of ``P`` places; these items count nothing there
         - Output: ``()``
 
     References:
         Rendle et al., "BPR: Bayesian personalized ranking from implicit feedback", UAI 2009.
     """
-    target_P, negative_PN, is_none_PN = _scores(queries_PD, targets_P, item_vectors, negatives_N, seen_PT)
+    target_P, negative_PN, is_none_PN = _scores(queries_PD, targets_P, item_vectors, negatives_N, seen)
     pairs_PN = logsigmoid(target_P[:, None] - negative_PN).masked_fill(is_none_PN, 0)
     return -(pairs_PN.sum() / (~is_none_PN).sum().clamp(min=1))
 
@@ -195,7 +210,7 @@ def gbce_loss(
     item_vectors: Tensor,
     negatives_N: Tensor,
     calibration: float,
-    seen_PT: Tensor | None = None,
+    seen: Seen | None = None,
 ) -> Tensor:
     """Binary cross-entropy of a target and its negatives, corrected for how few of the items are negatives.
 
@@ -208,15 +223,15 @@ def gbce_loss(
         - targets_P: ``(P,)``, item numbers from 1
         - item_vectors: ``(n_items + 1, D)``
         - negatives_N: ``(N,)``, item numbers from 1, drawn uniformly
-        - seen_PT: ``(P, T)``, what counts nothing at each place, 0 for nothing
+        - seen: of ``P`` places; these items count nothing there
         - Output: ``()``
 
     References:
         Petrov and Macdonald, "gSASRec: reducing overconfidence in sequential recommendation trained with negative
         sampling", RecSys 2023.
     """
-    target_P, negative_PN, is_none_PN = _scores(queries_PD, targets_P, item_vectors, negatives_N, seen_PT)
-    sampled = min(1.0, len(negatives_N) / (len(item_vectors) - 2))
+    target_P, negative_PN, is_none_PN = _scores(queries_PD, targets_P, item_vectors, negatives_N, seen)
+    sampled = min(1.0, len(negatives_N) / max(1, len(item_vectors) - 2))
     beta = calibration * (sampled - 1) + 1
     others_P = logsigmoid(-negative_PN).masked_fill(is_none_PN, 0).sum(dim=1)
     n_terms_P = 1 + (~is_none_PN).sum(dim=1)
@@ -224,11 +239,13 @@ def gbce_loss(
 
 
 def _scores(
-    queries_PD: Tensor, targets_P: Tensor, item_vectors: Tensor, negatives_N: Tensor, seen_PT: Tensor | None
+    queries_PD: Tensor, targets_P: Tensor, item_vectors: Tensor, negatives_N: Tensor, seen: Seen | None
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Scores of targets ``(P,)`` and of negatives ``(P, N)``, in ascending order, and which of these count nothing."""
     negatives_N = torch.sort(negatives_N).values
     target_P = (queries_PD * item_vectors[targets_P]).sum(dim=1)
     is_none_PN = torch.zeros(len(targets_P), len(negatives_N), dtype=torch.bool, device=queries_PD.device)
-    is_none_PN[_places_of(_hits(negatives_N, targets_P, seen_PT))] = True
+    for start in range(0, len(targets_P), PLACES_AT_ONCE):
+        some = slice(start, start + PLACES_AT_ONCE)
+        is_none_PN[some][_hits(negatives_N, targets_P[some], seen.at(some) if seen else None)] = True
     return target_P, queries_PD @ item_vectors[negatives_N].T, is_none_PN

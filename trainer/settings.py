@@ -69,8 +69,8 @@ class TrainerSettings(BaseModel):
     n_negatives: int = Field(default=4096, ge=1)
     """Items that the targets of a batch are compared with; softmax compares with all where there are no more."""
     seen_negatives: bool | None = None
-    """Whether items that a user has come by before are negatives, too. If it is not said, only where lists may hold
-    them; a worker's never do."""
+    """Whether items that stand before a target in its window are negatives, too. If it is not said, only where lists
+    may hold them; a worker's never do."""
     negatives_power: float = Field(default=0.0, ge=0, le=1)
     """Softmax's negatives are drawn in proportion to how often they are targets, to this power; 0 draws all alike."""
     gbce_calibration: float = Field(default=0.75, ge=0, le=1)

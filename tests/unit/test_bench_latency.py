@@ -18,7 +18,7 @@ from streams.cli.bench.latency import Answered
 from streams.cli.bench.open_loop import poisson_schedule
 from streams.cli.bench.stage import Stage
 
-LOADS = ["throughput", "warming the broker up", "10 % load", "50 % load", "aiokafka alone", "80 % load"]
+LOADS = ["throughput", "warming the broker up", "10 % load", "50 % load", "80 % load"]
 TIMED = {"p50_ms": 1.0, "p99_ms": 2.0}
 
 
@@ -70,7 +70,7 @@ def test_an_event_lost_in_any_load_is_lost(loses: str, tmp_path: Path, monkeypat
     figures, measured = run(monkeypatch, tmp_path, loses)
     assert lost_events(figures) == {"lost": 3}
     assert figures["events"] == 10 * len(LOADS)
-    assert set(measured.loads) == {*LOADS, "broker"}
+    assert set(measured.loads) == {*LOADS, "aiokafka alone", "broker"}
 
 
 def test_an_event_that_the_broker_alone_lost_is_told_apart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -79,10 +79,24 @@ def test_an_event_that_the_broker_alone_lost_is_told_apart(tmp_path: Path, monke
 
 def test_what_takes_no_worker_is_timed_beside_one_load(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     figures, _ = run(monkeypatch, tmp_path, "nothing")
-    assert [key for key in figures if key.startswith(("echo", "broker_p"))] == [
+    assert [key for key in figures if key.startswith(("echo_p", "broker_p"))] == [
         *("echo_p50_ms_at_50", "echo_p99_ms_at_50"),
         *("broker_p50_ms_at_50", "broker_p99_ms_at_50"),
     ]
+
+
+def test_an_event_that_aiokafka_alone_lost_is_told_apart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert lost_events(run(monkeypatch, tmp_path, "aiokafka alone")[0]) == {"echo_lost": 3}
+
+
+def test_the_echo_s_lists_are_as_long_as_the_worker_s() -> None:
+    started: list[tuple[str, ...]] = []
+    topics = SimpleNamespace(interactions="in", recommendations="out")
+    kafka = SimpleNamespace(brokers="b:1", topics=topics, fetch_max_wait_ms=10)
+    ground: Any = SimpleNamespace(kafka=kafka, python=lambda *words: started.append(words))
+    latency.echo(876, ground)
+    ((*_, bytes_name, n_bytes, _, _),) = started
+    assert (bytes_name, n_bytes) == ("--list-bytes", "876")
 
 
 def test_what_was_lost_nowhere_is_not_lost(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -54,8 +54,12 @@ def main() -> None:
     before = compiled_signatures()
     for serving in servings:
         sessions = dict[SessionKey, StoredSession]()
-        for start in (0, 5):
-            given = [click("u", str(n), event_id=f"{start}-{n}") for n in range(start, start + 5)]
+        for start in (0, 5, 10, 60):
+            n_users = 1 if start < 10 else 5  # of one row no array says in which order it lies
+            given = [
+                click(f"u{n % n_users}", str(n % 12), event_id=f"{start}-{n}")
+                for n in range(start, start + 5 * n_users * n_users)
+            ]
             (outcome,) = process(
                 [finding(Source("c", "t", 0), events(given, start), sessions)], serving, Rules(), NOW_MS
             )

@@ -68,15 +68,38 @@ def test_every_loss_learns_what_follows_what(rows: TrainingRows, loss: str) -> N
     assert best_after_each(GRUEncoder(module)) == [*range(2, N_ITEMS + 1), 1]
 
 
-def test_what_was_seen_is_learned_to_score_low_only_where_it_is_a_negative(rows: TrainingRows) -> None:
+PAIRS = {"n_negatives": 6, "max_epochs": 40}
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{}, {"n_negatives": 8}, {"loss": "bpr", **PAIRS}, {"loss": "bce", **PAIRS}, {"loss": "gbce", **PAIRS}],
+)
+def test_what_was_seen_is_learned_to_score_low_only_where_it_is_a_negative(
+    rows: TrainingRows, changes: dict[str, Any]
+) -> None:
     def rank_of_itself(seen_negatives: bool | None) -> float:
-        settings = SETTINGS.model_copy(update={"seen_negatives": seen_negatives})
+        settings = SETTINGS.model_copy(update={"seen_negatives": seen_negatives, **changes})
         module = build_model(N_ITEMS, settings)
         fit(module, rows, None, settings, quiet)
         scores = scores_after_each(GRUEncoder(module))
         return float((scores > np.diag(scores)[:, None]).sum(axis=1).mean())
 
     assert rank_of_itself(None) == rank_of_itself(False) < rank_of_itself(True) - 1
+
+
+def test_validation_looks_away_from_what_was_seen_as_training_does(rows: TrainingRows) -> None:
+    module = build_model(N_ITEMS, SETTINGS)
+    among_all, among_unseen = mean_loss(module, rows, seen_negatives=True), mean_loss(module, rows)
+    assert among_unseen < among_all
+    said: list[float | None] = []
+    for seen_negatives in (None, True):
+        settings = SETTINGS.model_copy(
+            update={"max_epochs": 2, "learning_rate": 1e-9, "seen_negatives": seen_negatives}
+        )
+        fit(build_model(N_ITEMS, settings), rows, rows, settings, lambda at: said.append(at.validation_loss))
+    first, *_, last = [loss for loss in said if loss is not None]
+    assert (first, last) == (pytest.approx(among_unseen, rel=1e-4), pytest.approx(among_all, rel=1e-4))
 
 
 def test_batches_hold_every_row_once() -> None:

@@ -72,3 +72,14 @@ def test_query_vectors_are_the_module_s() -> None:
 def test_the_tangent_is_right_wherever_it_is_asked() -> None:
     for x in np.concatenate([np.linspace(-10, 10, 4001), [-1e30, -1e-30, 0, 1e-30, 1e30]]).astype(np.float32):
         assert _tanh(x) == pytest.approx(np.tanh(np.float64(x)), rel=1e-6, abs=1e-30)
+
+
+@pytest.mark.parametrize("item", [-1, N_ITEMS + 1, 10**7])
+def test_an_item_that_is_none_is_refused_before_it_is_looked_up(item: int) -> None:
+    encoder = GRUEncoder(module())
+    with pytest.raises(IndexError, match=f"there are 0 to {N_ITEMS}"):
+        encoder.step(encoder.initial_states(2), np.array([1, item]))
+    with pytest.raises(IndexError, match=f"there are 0 to {N_ITEMS}"):
+        encoder.encode(np.array([[1, item]]))
+    with pytest.raises(ValueError, match="3 items for 1 states"):
+        encoder.step(encoder.initial_states(1), np.array([1, 2, 3]))

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch.nn.functional import cross_entropy
 
-from trainer.losses import PLACES_AT_ONCE, bpr_loss, full_softmax_loss, gbce_loss, sampled_softmax_loss
+from trainer.losses import PLACES_AT_ONCE, Seen, bpr_loss, full_softmax_loss, gbce_loss, sampled_softmax_loss
 from trainer.negatives import NegativeSampler
 
 ITEMS = torch.tensor([[0.0, 0.0], [1.0, 0.0], [0.0, 1.0], [1.0, 1.0]])
@@ -89,8 +89,21 @@ def test_gradients_of_the_sampled_softmax_are_those_of_its_definition() -> None:
         torch.testing.assert_close(mine, its)
 
 
-SEEN = torch.tensor([[3, 0]])
+def seen(*rows: list[int]) -> Seen:
+    """Of places at the ends of rows."""
+    rows_BT = torch.tensor(rows)
+    return Seen(rows_BT, torch.arange(len(rows)), torch.full((len(rows),), rows_BT.shape[1] - 1))
+
+
+SEEN = seen([3, 0])
 """Of one place: item 3, and nothing more."""
+
+
+def test_seen_is_what_stands_before_a_place_in_its_row() -> None:
+    rows, places = torch.tensor([[4, 5, 6], [7, 8, 0]]), torch.tensor([[True, False, True], [False, True, False]])
+    before = Seen.before(rows, places)
+    assert before.at(slice(0, 3)).tolist() == [[4, 0, 0], [4, 5, 6], [7, 8, 0]]
+    assert before.at(slice(1, 2)).tolist() == [[4, 5, 6]]
 
 
 def test_what_was_seen_counts_nothing_in_a_softmax() -> None:
@@ -103,7 +116,7 @@ def test_what_was_seen_counts_nothing_in_a_softmax() -> None:
 
 
 def test_a_target_that_was_seen_is_a_target_all_the_same() -> None:
-    loss = full_softmax_loss(QUERY, torch.tensor([3]), ITEMS, torch.tensor([[3, 1]]))
+    loss = full_softmax_loss(QUERY, torch.tensor([3]), ITEMS, seen([3, 1]))
     assert loss.item() == pytest.approx(-log(exp(3) / (exp(3) + exp(1))))
 
 
@@ -119,17 +132,17 @@ def test_gradients_leave_out_what_was_seen(n_negatives: int) -> None:
     torch.manual_seed(3)
     n_places = PLACES_AT_ONCE + 5
     queries, items = torch.randn(n_places, 5).requires_grad_(), torch.randn(21, 5).requires_grad_()
-    targets, seen = torch.randint(1, 21, (n_places,)), torch.randint(0, 21, (n_places, 7))
+    targets, before = torch.randint(1, 21, (n_places,)), torch.randint(0, 21, (n_places, 7))
     negatives = torch.randint(1, 21, (n_negatives,)) if n_negatives else torch.arange(1, 21)
-    is_none = (negatives == targets[:, None]) | (negatives == seen[:, :, None]).any(dim=1)
+    is_none = (negatives == targets[:, None]) | (negatives == before[:, :, None]).any(dim=1)
     raised = log(19 / n_negatives) if n_negatives else 0.0
     logits = (queries @ items[negatives].T + raised).masked_fill(is_none, -torch.inf)
     target_logits = (queries * items[targets]).sum(dim=1)
     theirs = (torch.logaddexp(target_logits, logits.logsumexp(dim=1)) - target_logits).mean()
     if n_negatives:
-        ours = sampled_softmax_loss(queries, targets, items, negatives, None, seen)
+        ours = sampled_softmax_loss(queries, targets, items, negatives, None, seen(*before.tolist()))
     else:
-        ours = full_softmax_loss(queries, targets, items, seen)
+        ours = full_softmax_loss(queries, targets, items, seen(*before.tolist()))
     torch.testing.assert_close(ours, theirs)
     for mine, its in zip(*(torch.autograd.grad(loss, (queries, items)) for loss in (ours, theirs)), strict=True):
         torch.testing.assert_close(mine, its)
@@ -206,3 +219,8 @@ def test_the_same_seed_draws_the_same_items() -> None:
         assert drawn(power).equal(drawn(power))
         assert drawn(power).min() >= 1
         assert drawn(power).max() <= 8
+
+
+def test_with_a_single_item_there_is_nothing_to_tell_it_from() -> None:
+    only = ITEMS[:2]
+    assert gbce_loss(QUERY, torch.tensor([1]), only, torch.tensor([1]), calibration=1.0).isfinite()

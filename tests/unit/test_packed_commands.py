@@ -1,4 +1,4 @@
-"""Commands packed in C are redis-py's, byte for byte."""
+"""Commands packed in one pass are redis-py's, byte for byte."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import pytest
 import redis.asyncio
 from redis.exceptions import DataError
 
-from streams.packed_commands import packed_in_c
+from streams.packed_commands import packed_at_once
 from streams.settings import RedisSettings
 
 URLS = ["redis://localhost:1", "rediss://localhost:1", "unix:///tmp/none.sock"]
@@ -16,7 +16,7 @@ URLS = ["redis://localhost:1", "rediss://localhost:1", "unix:///tmp/none.sock"]
 
 def connection(url: str, packed: bool) -> Any:
     client = redis.asyncio.Redis.from_url(url)
-    return (packed_in_c(client) if packed else client).connection_pool.make_connection()
+    return (packed_at_once(client) if packed else client).connection_pool.make_connection()
 
 
 @pytest.mark.parametrize("url", URLS)
@@ -27,6 +27,7 @@ def connection(url: str, packed: bool) -> Any:
         ("SET", "k", b"\x00\xff\r\n", "PX", 7),
         ("CONFIG GET", "maxmemory"),
         (b"EVALSHA", "ä" * 300, 2, b"k", "", -1, 1.5, b"x" * 70_000),
+        (b"CONFIG GET", bytearray(b"max"), memoryview(b"memory")),
     ],
 )
 def test_a_command_is_packed_as_redis_py_packs_it(url: str, command: tuple[Any, ...]) -> None:

@@ -13,9 +13,9 @@ from tests.logs import make_log
 from tests.rankers import Silent
 from trainer.errors import NothingToTrainError, TrainingError
 from trainer.evaluation.protocols import Exam, leave_one_out
-from trainer.evaluation.queries import Crop
+from trainer.evaluation.queries import Crop, Excluded
 from trainer.quality import fits
-from trainer.quality.fits import fit_encoder, identity, rows_of
+from trainer.quality.fits import fit_encoder, identity, rows_of, settled
 from trainer.settings import TrainerSettings
 
 SETTINGS = TrainerSettings(embedding_dim=4, hidden_dim=4, max_epochs=3, batch_size=4)
@@ -56,6 +56,24 @@ def test_a_fit_that_was_kept_is_read_with_its_cost(tmp_path: Path) -> None:
 def test_a_fit_of_another_seed_is_another(tmp_path: Path) -> None:
     other = SETTINGS.model_copy(update={"seed": 1})
     assert not np.array_equal(vectors(EXAM, tmp_path), vectors(EXAM, tmp_path, other))
+
+
+@pytest.mark.parametrize(
+    ("excluded", "are_negatives"), [("none", True), ("last", True), ("fed", False), ("seen", False)]
+)
+def test_what_was_seen_is_a_negative_where_lists_may_hold_it(excluded: Excluded, are_negatives: bool) -> None:
+    exam = replace(EXAM, excluded=excluded)
+    assert settled(SETTINGS, exam).seen_negatives is are_negatives
+    for said in (True, False):
+        given = SETTINGS.model_copy(update={"seen_negatives": said})
+        assert settled(given, exam) == given
+
+
+def test_a_fit_to_other_negatives_is_another(tmp_path: Path) -> None:
+    all_of_them = SETTINGS.model_copy(update={"seen_negatives": True})
+    assert identity(EXAM, settled(SETTINGS, EXAM)) != identity(EXAM, settled(all_of_them, EXAM))
+    assert not np.array_equal(vectors(EXAM, tmp_path), vectors(EXAM, tmp_path, all_of_them))
+    assert np.array_equal(vectors(replace(EXAM, excluded="none"), tmp_path), vectors(EXAM, tmp_path, all_of_them))
 
 
 def test_a_fit_that_was_killed_goes_on_where_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -65,19 +65,23 @@ def run(stage: Stage) -> Figures:
         ground.worker(window=WINDOW_RULE, worker=WorkerSettings(top_n=catalogue.top_n), wait=True)
 
     def answered(percent: int, seconds: float, seed: int, name: str, start: Callable[[Ground], None]) -> Answered:
-        found = _answered(stage, start, size, float(throughput) * percent / 100, seconds, seed, name)
+        return _answered(stage, start, size, float(throughput) * percent / 100, seconds, seed, name)
+
+    def by_worker(percent: int, seconds: float, seed: int, name: str) -> Answered:
+        found = answered(percent, seconds, seed, name, worker)
         counted.add(len(found.load), found.tally.lost, found.tally.duplicates)
         return found
 
     if stage.broker_is_given:
-        answered(BROKER_PERCENT, size.warm_broker_s, 0, "warming the broker up", worker)
+        by_worker(BROKER_PERCENT, size.warm_broker_s, 0, "warming the broker up")
     for percent in PERCENTS:
         seconds = size.settle_s + size.measured_s
-        found = answered(percent, seconds, percent, f"{percent} % load", worker)
+        found = by_worker(percent, seconds, percent, f"{percent} % load")
         figures |= {f"{key}_at_{percent}": value for key, value in found.timed.items()}
         if percent == BROKER_PERCENT:
             echoed = answered(percent, seconds, percent, "aiokafka alone", partial(echo, found.list_bytes))
             figures |= _percentiles("echo", echoed.timed, percent)
+            figures["echo_lost"] = echoed.tally.lost
             with stage.ground() as ground, _no_collection():
                 timed, tally = asyncio.run(_measure_broker(ground, stage, found.load, found.schedule, size))
             figures |= _percentiles("broker", timed, percent)

@@ -85,7 +85,7 @@ async def send_open_loop(
         stop: Asked before each tick, in the thread; the rest of the schedule is left out once it says so.
     """
     moments, ends, ticks = ticks_of(load, schedule)
-    loop, over = asyncio.get_running_loop(), asyncio.Event()
+    loop, over, given_up = asyncio.get_running_loop(), asyncio.Event(), threading.Event()
     written_s: list[float] = []
 
     def write(place: int) -> None:
@@ -99,15 +99,18 @@ async def send_open_loop(
             wait_s = start_s + moment - time.perf_counter()
             if wait_s > 0:
                 time.sleep(wait_s)
-            if stop():
+            if given_up.is_set() or stop():
                 break
             loop.call_soon_threadsafe(write, place)
         loop.call_soon_threadsafe(lambda: loop.call_soon(over.set))
 
     thread = threading.Thread(target=keep_time, daemon=True)
     thread.start()
-    await over.wait()
-    thread.join()
+    try:
+        await over.wait()
+    finally:  # Ctrl-C, too, while there is a loop to call
+        given_up.set()
+        thread.join()
     await sender.flush()
     n_ticks = len(written_s)
     n_events = ends[n_ticks - 1] if n_ticks else 0

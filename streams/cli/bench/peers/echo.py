@@ -1,4 +1,4 @@
-"""The least that a latency could be with aiokafka: what is consumed is produced again, as long as a list.
+"""What a plain aiokafka program takes: what is consumed is produced again, as long as a list.
 
 It has no sessions, no model and no Redis, and decodes nothing. As a worker does with a fetch of a few events, it waits
 for the acknowledgements of one fetch before it takes the next.
