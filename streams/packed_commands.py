@@ -26,10 +26,14 @@ class _Packed:
         """
         name, *others = args
         words = name.encode().split() if isinstance(name, str) else name.split() if b" " in name else [name]
-        pieces: list[bytes] = [b"*%d\r\n" % (len(words) + len(others))]
-        for argument in (*words, *others):
-            data = argument if type(argument) is bytes else self.encoder.encode(argument)
-            pieces += (b"$%d\r\n" % len(data), data, b"\r\n")
+        encode, head = self.encoder.encode, b"*%d\r\n$%d\r\n"
+        data = [a if type(a) is bytes else a.encode() if type(a) is str else encode(a) for a in (*words, *others)]
+        # Behind each argument its end, and before the next its length; redis-py's own encoder does the rare kinds.
+        ends = [b"\r\n$%d\r\n" % len(each) for each in data[1:]] + [b"\r\n"]
+        pieces = [head % (len(data), len(data[0]))]
+        for argument, end in zip(data, ends, strict=True):
+            pieces.append(argument)
+            pieces.append(end)
         return pieces
 
 

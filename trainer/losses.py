@@ -111,8 +111,9 @@ def _softmax_loss(
 ) -> Tensor:
     """Cross-entropy of targets beside negatives in ascending order, whose logits are raised."""
     target_PD, negative_ND = embedding(targets_P, item_vectors), embedding(negatives_N, item_vectors)
+    first_I = _first_places(negatives_N, len(item_vectors) - 1)
     apply: Callable[..., Tensor] = _SharedSoftmax.apply
-    return apply(queries_PD, target_PD, negative_ND, raised_N, negatives_N, targets_P, seen)
+    return apply(queries_PD, target_PD, negative_ND, raised_N, first_I, targets_P, seen)
 
 
 class _SharedSoftmax(torch.autograd.Function):
@@ -130,7 +131,7 @@ class _SharedSoftmax(torch.autograd.Function):
         target_PD: Tensor,
         negative_ND: Tensor,
         raised_N: Tensor,
-        negatives_N: Tensor,
+        first_I: Tensor,
         targets_P: Tensor,
         seen: Seen | None,
     ) -> Tensor:
@@ -142,7 +143,7 @@ class _SharedSoftmax(torch.autograd.Function):
             queries_CD, target_CD = queries_PD[some], target_PD[some]
             score_C = (queries_CD * target_CD).sum(dim=1)
             scores_CN = torch.addmm(raised_N, queries_CD, negative_ND.T)
-            scores_CN[_hits(negatives_N, targets_P[some], seen.at(some) if seen else None)] = -torch.inf
+            scores_CN[_hits(first_I, targets_P[some], seen.at(some) if seen else None)] = -torch.inf
             highest_C = torch.maximum(score_C, scores_CN.amax(dim=1))
             shares_CN = scores_CN.sub_(highest_C[:, None]).exp_()
             all_C = shares_CN.sum(dim=1) + torch.exp(score_C - highest_C)
@@ -163,24 +164,32 @@ class _SharedSoftmax(torch.autograd.Function):
         return *(grad_loss * grad for grad in ctx.saved_tensors), None, None, None, None
 
 
-def _hits(negatives_N: Tensor, targets_C: Tensor, seen_CT: Tensor | None) -> tuple[Tensor, Tensor]:
+def _hits(first_I: Tensor, targets_C: Tensor, seen_CT: Tensor | None) -> tuple[Tensor, Tensor]:
     """Where items that count nothing at their place stand among negatives in ascending order.
 
     Shape:
-        - negatives_N: ``(N,)``
+        - first_I: as `_first_places` gives it
         - targets_C: ``(C,)``
         - seen_CT: ``(C, T)``
         - Output: rows and columns, as many as there are
     """
     items_CK = targets_C[:, None] if seen_CT is None else torch.cat([targets_C[:, None], seen_CT], dim=1)
-    first_CK = torch.searchsorted(negatives_N, items_CK)
-    n_CK = torch.searchsorted(negatives_N, items_CK, right=True) - first_CK
-    rows_H, which_H = n_CK.nonzero(as_tuple=True)
-    first_H, n_H = first_CK[rows_H, which_H], n_CK[rows_H, which_H]
+    first_E, n_E = first_I[items_CK].flatten(), (first_I[items_CK + 1] - first_I[items_CK]).flatten()
+    among_H = n_E.nonzero()[:, 0]
+    first_H, n_H = first_E[among_H], n_E[among_H]
+    rows_H = among_H // items_CK.shape[1]
+    if not (n_H > 1).any():
+        return rows_H, first_H
     of_hit = torch.repeat_interleave(torch.arange(len(n_H), device=n_H.device), n_H)
     before_H = torch.cumsum(n_H, dim=0) - n_H
     columns = torch.arange(len(of_hit), device=n_H.device) - before_H[of_hit] + first_H[of_hit]
     return rows_H[of_hit], columns
+
+
+def _first_places(negatives_N: Tensor, n_items: int) -> Tensor:
+    """Of each item number up to one behind the last, how many of the negatives, in ascending order, are below it."""
+    counts_I = torch.bincount(negatives_N, minlength=n_items + 2)
+    return torch.cumsum(counts_I, dim=0) - counts_I
 
 
 def bpr_loss(
@@ -245,7 +254,8 @@ def _scores(
     negatives_N = torch.sort(negatives_N).values
     target_P = (queries_PD * item_vectors[targets_P]).sum(dim=1)
     is_none_PN = torch.zeros(len(targets_P), len(negatives_N), dtype=torch.bool, device=queries_PD.device)
+    first_I = _first_places(negatives_N, len(item_vectors) - 1)
     for start in range(0, len(targets_P), PLACES_AT_ONCE):
         some = slice(start, start + PLACES_AT_ONCE)
-        is_none_PN[some][_hits(negatives_N, targets_P[some], seen.at(some) if seen else None)] = True
+        is_none_PN[some][_hits(first_I, targets_P[some], seen.at(some) if seen else None)] = True
     return target_P, queries_PD @ item_vectors[negatives_N].T, is_none_PN
