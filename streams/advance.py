@@ -20,6 +20,8 @@ from streams.session import FINGERPRINT_MASK, HEADER_BYTES
 BoolArray = npt.NDArray[np.bool_]
 HashArray = npt.NDArray[np.uint64]
 FingerprintArray = npt.NDArray[np.uint32]
+_MARKS = 1024
+"""Places of a table that says what cannot be among the items that leave a window; a power of 2."""
 GIVEN, BLANK, ENCODED, STEPPED = range(4)
 """Where an encoder state comes from: the stored session, nothing, a whole window, the state before."""
 
@@ -314,10 +316,14 @@ def _see(seen: FingerprintArray, at: Int, first: Int, end: Int, left: HashArray,
         Where it begins and ends.
     """
     begin = at
+    may_come_again = np.zeros(_MARKS, dtype=np.bool_)  # by the last bits: most of a thousand need no second look
+    for item in left:
+        may_come_again[item & np.uint64(_MARKS - 1)] = True
     for i in range(first, end):
         comes_again = False
-        for item in left:
-            comes_again |= np.uint32(item & np.uint64(FINGERPRINT_MASK)) == seen[i]
+        if may_come_again[seen[i] & np.uint32(_MARKS - 1)]:
+            for item in left:
+                comes_again |= np.uint32(item & np.uint64(FINGERPRINT_MASK)) == seen[i]
         if not comes_again:
             seen[at] = seen[i]
             at += 1
