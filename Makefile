@@ -48,7 +48,7 @@ memory: $(STAMP) ## What training on ten million interactions takes, part by par
 demo: $(STAMP) ## MovieLens through the whole pipeline, in about three minutes.
 	$(BIN)/streamrec demo $(ARGS)
 
-bench: $(STAMP) ## All benchmarks, in about 12 minutes; draws docs/performance.md.
+bench: $(STAMP) ## All benchmarks, in about 14 minutes; draws docs/performance.md.
 	$(BIN)/streamrec bench $(ARGS) $(if $(findstring --quick,$(ARGS)),,--output docs/benchmarks)
 	$(if $(findstring --quick,$(ARGS)),,$(BIN)/python -m streams.cli.bench.performance docs/benchmarks docs/performance.md)
 

@@ -64,7 +64,7 @@ def bench(
     - **reload**: a model of a million items is swapped while events flow
 
     Needs no servers: a broker and Valkey are started on free ports for each measurement. Given ones get topics and keys
-    of their own, which are removed again. All of them take about 12 minutes and 5 GB of memory on two cores; let
+    of their own, which are removed again. All of them take about 14 minutes and 5 GB of memory on two cores; let
     nothing else run.
 
     Exits 1 if an event was lost anywhere. A goal that was missed is shown, and no error.
