@@ -54,10 +54,20 @@ def _plot_throughput(axes: Any, figures: Figures) -> None:
 
 
 def _plot_latency(axes: Any, figures: Figures) -> None:
+    from matplotlib.ticker import LogLocator, NullLocator
+
     loads = suffixes(figures, "p50_ms_at_")
     for p in ("p50", "p95", "p99"):
-        axes.plot([int(load) for load in loads], [float(figures[f"{p}_ms_at_{load}"]) for load in loads], "o-", label=p)
+        (line,) = axes.plot(
+            [int(load) for load in loads], [float(figures[f"{p}_ms_at_{load}"]) for load in loads], "o-", label=p
+        )
+        for load in suffixes(figures, f"echo_{p}_ms_at_"):
+            alone = float(figures[f"echo_{p}_ms_at_{load}"])
+            axes.plot([int(load)], [alone], "x", color=line.get_color(), label=f"{p}, aiokafka alone")
     axes.set_yscale("log")
+    axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axes.yaxis.set_major_formatter("{x:g}")
+    axes.yaxis.set_minor_locator(NullLocator())
     axes.set_xticks([int(load) for load in loads], [f"{load} %" for load in loads])
     axes.set_xlabel("load, of the throughput")
     axes.set_ylabel("publish to receipt, ms")
