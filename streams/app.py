@@ -101,14 +101,7 @@ class StreamWorker:
             self.metrics,
             now_ms=lambda: time.time_ns() // 1_000_000,
         )
-        self.lanes = Lanes(
-            self.worker.send,
-            self.worker.store_state,
-            self._delivered,
-            self,
-            config.worker.max_pending_bytes,
-            self._stop_for,
-        )
+        self.lanes = Lanes(self.worker.deliver, self._delivered, self, config.worker.max_pending_bytes, self._stop_for)
         self._drained = False
         """Whether nothing more may be delivered, since the worker stops."""
         self.fatal: StreamsError | None = None

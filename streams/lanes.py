@@ -1,28 +1,23 @@
 """Makes batches durable beside the work on the next ones: one lane a partition.
 
-A lane has two stages: what a batch leads to is sent, and when Kafka has acknowledged all of it, its state is stored.
-In each stage one batch follows the other, and each step takes all that waits: the slower Kafka and Redis answer, the
-more they are told at once. The next batch is sent while the state of the one before is being stored, so no list waits
-for Redis.
-
-Lanes do not wait for each other: a partition whose dead letter cannot be written, or whose lists Kafka does not take,
-holds up no other. What waits is bounded in bytes: a lane that is full pauses its partition, and resumes it when half is
-done.
+Within a lane one delivery follows the other, and each takes all that waits: the slower Kafka and Redis answer, the
+more they are told at once. Lanes do not wait for each other, so a partition whose dead letter
+cannot be written, or whose lists Kafka does not take, holds up no other. What waits is bounded in bytes: a lane
+that is full pauses its partition, and resumes it when half of that is done.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
-from typing import Any, Protocol, TypeVar
+from typing import Protocol
 
 from streams.batches import Computed, Handled, OwnedPartition, together
 from streams.errors import StreamsError
 
 logger = logging.getLogger(__name__)
-T = TypeVar("T")
 _LONGEST_PAUSE_S = 30.0
 
 
@@ -39,24 +34,21 @@ class Valve(Protocol):
 @dataclass(slots=True)
 class _Lane:
     owned: OwnedPartition
-    unsent: list[Computed] = field(default_factory=list)
-    sent: list[Computed] = field(default_factory=list)
-    """Acknowledged by Kafka; their state is not being stored yet."""
+    waiting: list[Computed] = field(default_factory=list)
+    """Not yet being delivered."""
     waiting_bytes: int = 0
-    """Of all that is not durable."""
+    """With what is being delivered."""
     paused: bool = False
     broken: bool = False
     """Going on would do harm."""
-    sending: asyncio.Task[None] | None = None
-    storing: asyncio.Task[None] | None = None
+    task: asyncio.Task[None] | None = None
 
 
 class Lanes:
     """Delivers computed batches.
 
     Args:
-        send: Has what a batch leads to acknowledged; waits as long as that takes.
-        store: Makes the state of a batch that was sent durable; waits as long as that takes.
+        deliver: Makes one batch durable; waits as long as that takes.
         handled: Told what became of each batch, in order.
         valve: Where a full lane holds its partition up.
         limit_bytes: How much may wait in a lane before its partition is paused.
@@ -65,14 +57,13 @@ class Lanes:
 
     def __init__(
         self,
-        send: Callable[[Computed], Awaitable[object]],
-        store: Callable[[Computed], Awaitable[Handled]],
+        deliver: Callable[[Computed], Awaitable[Handled]],
         handled: Callable[[Computed, Handled], Awaitable[None]],
         valve: Valve,
         limit_bytes: int,
         on_fatal: Callable[[StreamsError], None],
     ) -> None:
-        self._send, self._store, self._handled, self._valve = send, store, handled, valve
+        self._deliver, self._handled, self._valve = deliver, handled, valve
         self._limit_bytes, self._on_fatal = limit_bytes, on_fatal
         self._lanes: dict[int, _Lane] = {}
         self._tasks: set[asyncio.Task[None]] = set()
@@ -88,19 +79,15 @@ class Lanes:
         lane = self._lanes.get(computed.partition)
         if lane is None or lane.owned is not computed.owned:  # what waits in an old lane is dropped as stale
             lane = self._lanes[computed.partition] = _Lane(computed.owned)
-        lane.unsent.append(computed)
+        lane.waiting.append(computed)
         lane.waiting_bytes += computed.size_bytes
         if lane.waiting_bytes > self._limit_bytes and not lane.paused:
             lane.paused = True
             self._valve.pause(computed.partition)
-        if lane.sending is None and not lane.broken:
-            lane.sending = self._task(self._send_all(computed.partition, lane))
-
-    def _task(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
-        task = asyncio.create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-        return task
+        if lane.task is None and not lane.broken:
+            lane.task = asyncio.create_task(self._run(computed.partition, lane))
+            self._tasks.add(lane.task)
+            lane.task.add_done_callback(self._tasks.discard)
 
     def is_full(self, partition: int) -> bool:
         """Whether a partition stands paused until more of it is durable."""
@@ -109,7 +96,7 @@ class Lanes:
 
     async def drained(self) -> None:
         """Wait until every lane is empty."""
-        while tasks := [task for lane in self._lanes.values() for task in (lane.sending, lane.storing) if task]:
+        while tasks := [lane.task for lane in self._lanes.values() if lane.task]:
             await asyncio.wait(tasks)
 
     def abandon(self) -> None:
@@ -118,25 +105,14 @@ class Lanes:
             task.cancel()
         self._lanes.clear()
 
-    async def _send_all(self, partition: int, lane: _Lane) -> None:
+    async def _run(self, partition: int, lane: _Lane) -> None:
         try:
-            while lane.unsent and not lane.broken:
-                computed = together(lane.unsent)
-                lane.unsent.clear()
-                await self._until_done(self._send, computed, lane)
-                lane.sent.append(computed)  # whatever has become of it: its state is stored only if that is right
-                if lane.storing is None and not lane.broken:
-                    lane.storing = self._task(self._store_all(partition, lane))
-        finally:
-            lane.sending = None
-
-    async def _store_all(self, partition: int, lane: _Lane) -> None:
-        try:
-            while lane.sent and not lane.broken:
-                computed = together(lane.sent)
-                lane.sent.clear()
-                handled = await self._until_done(self._store, computed, lane)
+            while lane.waiting:
+                computed = together(lane.waiting)
+                lane.waiting.clear()
+                handled = await self._delivered(computed)
                 if handled is None:
+                    lane.broken = True
                     return
                 lane.waiting_bytes -= computed.size_bytes
                 try:
@@ -147,20 +123,15 @@ class Lanes:
                     lane.paused = False
                     self._valve.resume(partition)
         finally:
-            lane.storing = None
+            lane.task = None
 
-    async def _until_done(self, stage: Callable[[Computed], Awaitable[T]], computed: Computed, lane: _Lane) -> T | None:
-        """One stage; a defect is tried again in place, since leaving a batch out would lose events.
-
-        Returns:
-            What it returns; None, with the lane broken, after an error that forbids to go on.
-        """
+    async def _delivered(self, computed: Computed) -> Handled | None:
+        """Deliver; a defect is tried again in place, since leaving a batch out would lose events."""
         pause_s = 0.1
         while True:
             try:
-                return await stage(computed)
+                return await self._deliver(computed)
             except StreamsError as error:
-                lane.broken = True
                 self._on_fatal(error)
                 return None
             except Exception:

@@ -1,9 +1,9 @@
 """The thin loop around the pipeline: load, process, produce, apply.
 
-All batches of a fetch are worked out together (`BatchWorker.compute`), and each is then made durable while the
-next fetch is worked out: every list is acknowledged by Kafka (`BatchWorker.send`), then one script sets the
-sessions, the counts and the offset (`BatchWorker.store_state`). So state is exactly once and a list is never
-lost, at worst repeated, with the same id. A dependency that is down stops progress and loses nothing.
+All batches of a fetch are worked out together (`BatchWorker.compute`), and each is then made durable
+(`BatchWorker.deliver`) while the next fetch is worked out: every list is acknowledged by Kafka, then one script
+sets the sessions, the counts and the offset. So state is exactly once and a list is never lost, at worst
+repeated, with the same id. A dependency that is down stops progress and loses nothing.
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ import asyncio
 import logging
 from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TypeVar, cast
 
@@ -269,31 +268,12 @@ class BatchWorker:
         Raises:
             StateMismatchError: If the stored sessions contradict the stored offset.
         """
-        if computed.owned.position != computed.changes.start:
-            return Handled.STALE
-        await self.send(computed)
-        return await self.store_state(computed)
-
-    async def send(self, computed: Computed) -> None:
-        """Have everything acknowledged that goes out; waits as long as Kafka is down, and the partition is owned.
-
-        For one partition, call it for one batch after the other. The state of those before may still be on its way.
-        """
-        with suppress(RevokedError), self.metrics.stage("produce"):
-            await self._produce(computed)
-
-    async def store_state(self, computed: Computed) -> Handled:
-        """Store the state of a batch all of whose lists are acknowledged; waits as long as Redis is down.
-
-        For one partition, call it for one batch after the other.
-
-        Raises:
-            StateMismatchError: If the stored sessions contradict the stored offset.
-        """
         partition, owned, changes = computed.partition, computed.owned, computed.changes
         if self.partitions.get(partition) is not owned or owned.position != changes.start:
             return Handled.STALE
         try:
+            with self.metrics.stage("produce"):
+                await self._produce(computed)
             with self.metrics.stage("commit"):
                 applied = await self._wait_for(
                     "Redis", partition, owned, lambda: self.store.apply(partition, owned.ownership.token, changes)

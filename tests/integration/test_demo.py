@@ -23,13 +23,13 @@ N_USERS, EVENTS_EACH, N_ITEMS = 120, 40, 80
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Users who mostly go from item i to item 7i + 3; each begins a little later than the one before."""
+    """Users who mostly go from item i to item i + 7; each begins a little later than the one before."""
     choose = random.Random(7)
     events = []
     for user in range(N_USERS):
         item = choose.randrange(N_ITEMS)
         for n in range(EVENTS_EACH):
-            item = (7 * item + 3) % N_ITEMS if choose.random() < 0.9 else choose.randrange(N_ITEMS)
+            item = (item + 7) % N_ITEMS if choose.random() < 0.9 else choose.randrange(N_ITEMS)
             events.append((1000 * n + 400 * user, user, item))
     folder = tmp_path_factory.mktemp("walks")
     rows = "".join(f"u{user},i{item},{time_s},click,\n" for time_s, user, item in events)

@@ -22,44 +22,30 @@ HOMES = [users_of(partition, N_PARTITIONS, 1)[0] for partition in range(N_PARTIT
 
 
 class Place:
-    """Lanes over a whole worker in memory; lists are sent while Kafka's gate is open, state is stored when its
-    partition's is."""
+    """Lanes over a whole worker in memory; a delivery waits until its partition's gate is open."""
 
     def __init__(self, limit_bytes: int = 1_000_000) -> None:
         self.bench = Bench(WorkerRules(TopicNames(), "cluster", N_PARTITIONS))
         self.gates = [asyncio.Event() for _ in range(N_PARTITIONS)]
-        self.kafka = asyncio.Event()
-        self.kafka.set()
-        self.sent: list[tuple[int, int]] = []
-        """Partition and first offset of whatever was begun to be sent, in order."""
         self.begun: list[tuple[int, int]] = []
-        """The same of what was begun to be stored."""
+        """Partition and first offset of every delivery, in the order of their beginnings."""
         self.results: dict[int, list[tuple[int, Handled]]] = defaultdict(list)
         """First offset and what became of it, by partition."""
         self.valve: list[str] = []
         self.fatal: list[StreamsError] = []
-        self.send_errors: list[Exception] = []
-        """Raised where the next batches are sent, one each."""
         self.errors: list[Exception] = []
-        """Raised where the next states are stored, one each."""
+        """Raised by the next deliveries, one each."""
         self.after_errors: list[Exception] = []
         """Raised where the next results are told, one each."""
-        self.lanes = Lanes(self._send, self._store, self._handled, self, limit_bytes, self.fatal.append)
+        self.lanes = Lanes(self._deliver, self._handled, self, limit_bytes, self.fatal.append)
         self._next = [0] * N_PARTITIONS
 
-    async def _send(self, computed: Computed) -> None:
-        self.sent.append((computed.partition, computed.changes.start))
-        await self.kafka.wait()
-        if self.send_errors:
-            raise self.send_errors.pop(0)
-        await self.bench.worker.send(computed)
-
-    async def _store(self, computed: Computed) -> Handled:
+    async def _deliver(self, computed: Computed) -> Handled:
         self.begun.append((computed.partition, computed.changes.start))
         await self.gates[computed.partition].wait()
         if self.errors:
             raise self.errors.pop(0)
-        return await self.bench.worker.store_state(computed)
+        return await self.bench.worker.deliver(computed)
 
     async def _handled(self, computed: Computed, handled: Handled) -> None:
         self.results[computed.partition].append((computed.changes.start, handled))
@@ -125,31 +111,6 @@ async def test_deliveries_of_a_partition_follow_each_other_and_each_takes_all_th
     assert place.position(0) == 4
     assert [made["source_offset"] for made in place.bench.producer.lists()] == [0, 1, 2, 3]
     assert place.lanes.waiting_bytes == 0
-
-
-async def test_lists_are_sent_while_the_state_of_those_before_is_stored(place: Place) -> None:
-    for offset in range(3):
-        await place.push(0)
-        assert place.sent == [(0, n) for n in range(offset + 1)]
-    assert [made["source_offset"] for made in place.bench.producer.lists()] == [0, 1, 2]
-    assert place.position(0) == 0
-    place.gates[0].set()
-    await place.lanes.drained()
-    assert place.begun == [(0, 0), (0, 1)]
-    assert place.position(0) == 3
-
-
-async def test_no_state_is_stored_before_its_lists_are_acknowledged(place: Place) -> None:
-    place.gates[0].set()
-    place.kafka.clear()
-    await place.push(0, 2)
-    assert place.begun == []
-    await place.push(0)
-    assert place.sent == [(0, 0)]
-    place.kafka.set()
-    await place.lanes.drained()
-    assert place.sent == place.begun == [(0, 0), (0, 2)]
-    assert place.position(0) == 3
 
 
 async def test_what_is_pushed_while_a_lane_runs_comes_behind(place: Place) -> None:
@@ -250,11 +211,9 @@ async def test_one_batch_larger_than_the_limit_is_delivered_all_the_same() -> No
 
 
 async def test_what_waits_for_an_earlier_ownership_is_dropped_and_does_not_touch_the_new_one(place: Place) -> None:
-    place.kafka.clear()
     await place.push(0, 2)
     await place.acquire(0)
     await place.push(0, 2)
-    place.kafka.set()
     place.gates[0].set()
     await settle()
     assert place.position(0) == 2
@@ -344,30 +303,6 @@ async def test_an_error_that_forbids_going_on_is_told_once_and_nothing_behind_it
     assert place.fatal == [error]
     assert place.begun == [(0, 0)]
     assert place.results == {}
-
-
-async def test_a_defect_in_sending_is_tried_again_in_place(place: Place, caplog: pytest.LogCaptureFixture) -> None:
-    place.send_errors = [ValueError("a defect")]
-    place.gates[0].set()
-    with caplog.at_level(logging.ERROR):
-        await place.push(0, 2)
-        await asyncio.wait_for(place.lanes.drained(), 5)
-    assert place.sent == [(0, 0), (0, 0)]
-    assert place.results[0] == [(0, Handled.DONE)]
-    assert len(place.bench.producer.lists()) == 2
-
-
-async def test_nothing_is_sent_or_stored_after_an_error_that_forbids_going_on(place: Place) -> None:
-    place.kafka.clear()
-    place.gates[0].set()
-    await place.push(0)
-    place.send_errors = [error := StateMismatchError("another log")]
-    place.kafka.set()
-    await place.push(0, 2)
-    await asyncio.wait_for(place.lanes.drained(), 5)
-    assert place.fatal == [error]
-    assert place.sent == [(0, 0)]
-    assert place.begun == []
 
 
 async def test_trouble_after_a_batch_does_not_hold_up_the_next(place: Place, caplog: pytest.LogCaptureFixture) -> None:
