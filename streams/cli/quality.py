@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import multiprocessing
+import json
 import os
-import sys
-import threading
 import time
 from importlib.util import find_spec
-from io import TextIOWrapper
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from streams.cli.app import app
+from streams.cli.cell_processes import print_line_by_line, run_cells
 from streams.cli.ending import end_as_by_ctrl_c
 
 if TYPE_CHECKING:
@@ -24,8 +22,6 @@ if TYPE_CHECKING:
 
     from trainer.quality.cells import Cell
 
-LIBRARIES = ("torch", "numpy", "numba")
-"""Whose versions stand in a cell."""
 WORKING = Path(".quality")
 """Where fits are kept by default; git ignores it."""
 
@@ -44,6 +40,13 @@ def quality(
     ] = Path("docs/models.md"),
     working: Annotated[Path, typer.Option("--fits", metavar="DIR", help="Where fitted weights are kept.")] = WORKING,
     again: Annotated[bool, typer.Option("--again", help="Run cells that have their file, too.")] = False,
+    jobs: Annotated[
+        int, typer.Option("--jobs", min=1, metavar="N", help="Cells that are run at once, each on one processor.")
+    ] = 1,
+    summary: Annotated[
+        Path | None,
+        typer.Option("--summary", metavar="FILE", help="Write how long the run took by the clock.", show_default=False),
+    ] = None,
     listed: Annotated[
         bool, typer.Option("--list", help="Only say which cells there are, and which are to be run.")
     ] = False,
@@ -53,13 +56,14 @@ def quality(
     Which models, and how each is set, says a file for each data set in `trainer/quality/configurations`; each model is
     fitted to the training part with several seeds and asked the test part once. A cell is a model, a data set and a
     seed: it has a process and a file of its own. One whose file is there, with the same configuration, is not run
-    again, so a run that was stopped goes on where it was; within a fit, at most a minute is lost.
+    again, so a run that was stopped goes on where it was; within a fit, at most a minute is lost. A blend fits its
+    members, or takes their fits where they are kept: with --jobs it waits for those that are going on.
 
     `streamrec quality sasrec-ml-1m sasrec gru` runs the cells of these two models on that data set.
     """
     os.environ.setdefault("OMP_NUM_THREADS", "1")  # inherited by each cell, which reads it when torch is imported
     end_as_by_ctrl_c()  # or the cell's process would go on
-    _print_line_by_line()
+    print_line_by_line()
     from rich.console import Console
 
     from trainer.quality.cells import all_cells, chosen, read_cell
@@ -77,19 +81,16 @@ def quality(
     _insist_on_psutil()
     console.print(f"{len(todo)} of {len(wanted)} cells to run", highlight=False)
     there = _with_data(todo, console)
-    failed = [cell for cell in todo if cell not in there] + _run(there, output, working, console)
+    since_s = time.monotonic()
+    failed = [cell for cell in todo if cell not in there] + run_cells(there, jobs, output, working, console)
+    if summary:
+        _write_summary(summary, [cell for cell in todo if cell not in failed], jobs, time.monotonic() - since_s)
     if page.exists():
         draw_page(page, output, cells, read_goals())
         console.print(f"{page} is drawn", highlight=False)
     if failed:
         console.print(f"NOT RUN: {', '.join(cell.name for cell in failed)}", style="bold red", highlight=False)
         raise typer.Exit(1)
-
-
-def _print_line_by_line() -> None:
-    """In a file, too: a run of hours is looked at while it goes on, and the lines of two processes stay in order."""
-    if isinstance(sys.stdout, TextIOWrapper):
-        sys.stdout.reconfigure(line_buffering=True)
 
 
 def _insist_on_psutil() -> None:
@@ -113,62 +114,11 @@ def _with_data(todo: Sequence[Cell], console: Console) -> list[Cell]:
     return [cell for cell in todo if cell.data not in missing]
 
 
-def _run(todo: Sequence[Cell], output: Path, working: Path, console: Console) -> list[Cell]:
-    """Run cells one after the other, each in a process of its own; returns those that failed."""
-    from trainer.quality.cells import left_s
-
-    # A process of its own shows what a cell takes of memory, and leaves none behind.
-    spawn = multiprocessing.get_context("spawn")
-    took_s: dict[Cell, float] = {}
-    failed = []
-    for n, cell in enumerate(todo, start=1):
-        process = spawn.Process(target=run_in_process, args=(cell, output, working))
-        try:
-            left = left_s(todo[n - 1 :], took_s)
-            console.rule(
-                f"{n} of {len(todo)}: {cell.name}{'' if left is None else f', about {left / 60:.0f} min left'}"
-            )
-            since_s = time.monotonic()
-            process.start()
-            process.join()
-        except KeyboardInterrupt:
-            if process.pid:
-                process.terminate()
-                process.join()
-            console.print("\nstopped; the next run goes on from here")
-            raise typer.Exit(130) from None
-        if process.exitcode:
-            failed.append(cell)
-        else:
-            took_s[cell] = time.monotonic() - since_s
-    return failed
-
-
-def run_in_process(cell: Cell, output: Path, working: Path) -> None:
-    """Run a cell and write its file; what goes wrong is said in one line, and ends the process with 1."""
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-    _print_line_by_line()
-    from rich.console import Console
-
-    from streams.cli.training import ConsoleReport
-    from trainer.errors import TrainerError
+def _write_summary(path: Path, done: Sequence[Cell], jobs: int, wall_s: float) -> None:
+    """How long cells took together, for JSON."""
+    from streams.cli.cell_processes import LIBRARIES
     from trainer.machine import machine
-    from trainer.quality.cells import run_cell, write_cell
 
-    try:
-        with ConsoleReport(Console()) as report:
-            figures = run_cell(cell, working, report)
-        path = write_cell(output, cell, {**figures, "environment": machine(LIBRARIES)})
-    except (TrainerError, OSError) as error:
-        print(f"streamrec: {cell.name}: {error}", file=sys.stderr)
-        sys.exit(1)
-    except KeyboardInterrupt:
-        sys.exit(130)
-    print(path)
-
-
-def _end_with_parent() -> None:
-    """Whatever ended the process that waits for this one, nobody waits any more."""
-    if parent := multiprocessing.parent_process():
-        parent.join()
-        os._exit(1)
+    content = {"cells": [cell.name for cell in done], "jobs": jobs, "wall_s": wall_s, "environment": machine(LIBRARIES)}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(content, indent=2) + "\n")

@@ -23,10 +23,15 @@ LINE_EVERY_S = 5.0
 
 
 class ConsoleReport:
-    """A `trainer.report.Report` on a console: bars on a terminal, a line now and then elsewhere."""
+    """A `trainer.report.Report` on a console: bars on a terminal, a line now and then elsewhere.
 
-    def __init__(self, console: Console) -> None:
-        self._console = console
+    Args:
+        console: Where.
+        prefix: What each line begins with.
+    """
+
+    def __init__(self, console: Console, prefix: str = "") -> None:
+        self._console, self._prefix = console, prefix
         self._bars = Progress(
             TextColumn("{task.description}"),
             BarColumn(bar_width=30),
@@ -53,7 +58,7 @@ class ConsoleReport:
 
     def say(self, text: str) -> None:
         """One line in plain words."""
-        self._console.print(text, highlight=False)
+        self._console.print(f"{self._prefix}{text}", highlight=False)
 
     def progress(self, label: str, done: int, total: int, note: str = "") -> None:
         """How far a step has come; drawn a few times a second at most, and at its end."""

@@ -65,6 +65,22 @@ def test_a_cell_is_run_once_and_drawn(data: Path, tmp_path: Path) -> None:
     assert "0 of 1 cells to run" in quality(data, output, "serenade-sample", "markov").stdout
 
 
+def test_cells_are_run_side_by_side(data: Path, tmp_path: Path) -> None:
+    done = quality(
+        data, tmp_path, "serenade-sample", "markov", "gru", "--jobs", "3", "--summary", f"{tmp_path}/run.json"
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    summary = json.loads((tmp_path / "run.json").read_text())
+    names = ["serenade-sample--markov--0", *(f"serenade-sample--gru--{seed}" for seed in range(3))]
+    assert summary["cells"] == names
+    assert summary["jobs"] == 3
+    for name in names:
+        content = json.loads((tmp_path / f"{name}.json").read_text())
+        assert content["fit"]["wall_s"] < summary["wall_s"]
+        # Lines of cells that are run at once say whose they are.
+        assert any(line.startswith(f"{name}: ") and "evaluating" in line for line in done.stdout.splitlines())
+
+
 def test_a_data_set_that_is_not_there_is_said_once_and_its_cells_are_left_out(data: Path, tmp_path: Path) -> None:
     done = quality(data, tmp_path, "serenade-sample", "s3rec-beauty", "popularity")
     assert done.returncode == 1

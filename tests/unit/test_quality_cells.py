@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from streams.cli.cell_processes import next_free
 from trainer.errors import ContenderError
 from trainer.quality.cells import Cell, all_cells, chosen, left_s, read_cell, run_cell, write_cell
 from trainer.quality.goals import Goal, Goals, Published, read_goals
@@ -99,6 +100,19 @@ def test_cells_take_as_long_as_their_model_did_or_else_as_the_others_do(cells: l
     assert left_s([gru_1, gru_2, both], {popularity: 2.0, gru_0: 10.0}) == 10 + 10 + 6
 
 
+def test_of_cells_that_need_the_same_fit_only_one_is_run_at_once(tmp_path: Path) -> None:
+    """A blend needs its members' fits, with its own seed."""
+    (tmp_path / "films.toml").write_text(
+        'seeds = [0, 1]\n[markov]\n[gru]\n[lru]\n[both]\nmodel = "blend"\nmembers = ["gru", "markov"]'
+    )
+    markov, gru_0, gru_1, lru_0, _, both_0, both_1 = all_cells(tmp_path)
+    assert markov.fits == frozenset()
+    assert both_0.fits == gru_0.fits != gru_1.fits
+    assert next_free([both_0, both_1, gru_1], [markov, gru_0, lru_0]) == both_1
+    assert next_free([both_0], [gru_0]) is None
+    assert next_free([both_0], [gru_1]) == both_0
+
+
 def test_a_cell_holds_all_that_is_known_of_its_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     shop = tmp_path / "serenade-sample"
     shop.mkdir()
@@ -130,6 +144,9 @@ GOALS = Goals(
     published=(Published(data="movies", name="GRU4Rec", model="gru", figures={"ndcg@10": 0.19, "recall@10": 0.3}),),
 )
 PAGE = """# Models
+
+<!-- run: clock -->
+<!-- end -->
 
 <!-- figures: movies -->
 old
@@ -183,6 +200,18 @@ def test_what_was_not_run_is_said_and_so_is_what_was_run_otherwise(cells: list[C
     text = drawn(cells, tmp_path)
     assert "| `popularity` | not run | not run | 0 of 1 |" in text
     assert "Goal: ndcg@10 ≥ .2000: not run." in text
+
+
+def test_how_long_a_run_took_is_drawn_from_its_file(cells: list[Cell], tmp_path: Path) -> None:
+    assert "Not run." in drawn(cells, tmp_path)
+    run = {"cells": ["a", "b"], "jobs": 2, "wall_s": 1_930.0}
+    (tmp_path / "clock.json").write_text(json.dumps(run))
+    with pytest.raises(ContenderError, match=r"clock.json is damaged: 'environment'"):
+        drawn(cells, tmp_path)
+    where = {"cpu": "a CPU", "cores": 2, "commit": "abc"}
+    (tmp_path / "clock.json").write_text(json.dumps(run | {"environment": where}))
+    line = "`a`, `b`, 2 at once: **32 minutes** by the clock (a CPU, 2 cores; commit abc)."
+    assert line in drawn(cells, tmp_path)
 
 
 def test_a_page_without_a_place_for_a_data_set_is_refused(cells: list[Cell], tmp_path: Path) -> None:

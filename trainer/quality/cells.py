@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from encoders.bundle import ENCODERS
 from trainer.errors import ContenderError
 from trainer.evaluation.sets import read_set, set_folder
 from trainer.quality.compare import Entrant, compare
@@ -37,6 +38,12 @@ class Cell:
     def configuration(self) -> dict[str, Any]:
         """Whatever decides its figures but data and seed, for JSON."""
         return {**self.settings.model_dump(mode="json", exclude={"seeds"}), **self.contender.configuration}
+
+    @property
+    def fits(self) -> frozenset[str]:
+        """What names the fits of encoders that it needs: two cells that share one would do it twice, run at once."""
+        encoders = [each for each in (self.contender, *self.contender.members) if each.model in ENCODERS]
+        return frozenset(json.dumps([self.data, self.seed, each.configuration], sort_keys=True) for each in encoders)
 
 
 def all_cells(folder: Path = CONFIGURATIONS) -> list[Cell]:

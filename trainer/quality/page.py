@@ -5,11 +5,13 @@ They go between markers of the page, a pair for each data set, and the prose aro
     <!-- figures: sasrec-ml-1m -->
     <!-- end -->
 
-Models that are asked live have a pair of their own, ``<!-- figures: diginetica-ader live -->``.
+Models that are asked live have a pair of their own, ``<!-- figures: diginetica-ader live -->``. How long a run took,
+by ``NAME.json`` of ``streamrec quality --summary``, goes between ``<!-- run: NAME -->`` and the same end.
 """
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -23,6 +25,7 @@ from trainer.quality.goals import Goal, Goals, Published
 FIGURES = ("ndcg@10", "recall@10", "mrr@20", "recall@20")
 """What is shown where there is neither goal nor published figure."""
 _MARKED = re.compile(r"(<!-- figures: ([\w-]+?)( live)? -->\n).*?(<!-- end -->)", re.DOTALL)
+_RUN = re.compile(r"(<!-- run: ([\w-]+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
 
 @dataclass(frozen=True)
@@ -75,7 +78,8 @@ def draw_page(page: Path, folder: Path, cells: Sequence[Cell], goals: Goals) -> 
         rows = rows_of([cell for cell in cells if (cell.data, cell.contender.live) == (data, live)], folder)
         return f"{match[1]}\n{section(rows, *goals.of(data, live), goals.tolerance)}\n{match[4]}"
 
-    page.write_text(_MARKED.sub(drawn, text))
+    text = _MARKED.sub(drawn, text)
+    page.write_text(_RUN.sub(lambda match: f"{match[1]}\n{_run_line(folder / f'{match[2]}.json')}\n{match[3]}", text))
 
 
 def rows_of(cells: Sequence[Cell], folder: Path) -> list[Row]:
@@ -168,6 +172,26 @@ def _source(rows: Sequence[Row]) -> str:
     asked = "; ".join(dict.fromkeys(cell["protocol"] for cell in cells))
     n_queries = max(cell["n_queries"] for cell in cells)
     return f"*{asked}. {n_queries:,} queries. {machines}; commit {commits}.*\n"
+
+
+def _run_line(path: Path) -> str:
+    """How long a run took.
+
+    Raises:
+        ContenderError: If its file is damaged.
+    """
+    try:
+        run = json.loads(path.read_text())
+        where = run["environment"]
+        cells = ", ".join(f"`{name}`" for name in run["cells"])
+        return (
+            f"{cells}, {run['jobs']} at once: **{run['wall_s'] / 60:.0f} minutes** by the clock ({where['cpu']}, "
+            f"{where['cores']} cores; commit {where['commit']}).\n"
+        )
+    except FileNotFoundError:
+        return "Not run.\n"
+    except (ValueError, KeyError, TypeError) as error:
+        raise ContenderError(f"{path} is damaged: {error}") from error
 
 
 def _mean(values: Sequence[float]) -> float:
