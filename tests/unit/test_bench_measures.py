@@ -57,6 +57,15 @@ def test_a_missing_list_is_lost_and_one_that_comes_twice_is_a_duplicate() -> Non
     assert answers.tally(complete=True) == Tally(answered=19, lost=1, duplicates=2)
 
 
+def test_the_size_of_a_list_is_that_of_the_newest() -> None:
+    answers = Answers(Load(clicks(3), 1))
+    assert answers.list_bytes == 0
+    answers.add([b'{"event_id":"0"}', b'{"event_id":"1","items":[]}'], 1.0)
+    assert answers.list_bytes == 27
+    answers.add([], 2.0)
+    assert answers.list_bytes == 27
+
+
 def test_a_list_that_comes_twice_in_one_fetch_counts_as_one_answer() -> None:
     answers = Answers(Load(clicks(5), 1))
     answered(answers, 2, 2)
