@@ -40,6 +40,10 @@ def quality(
     ] = Path("docs/models.md"),
     working: Annotated[Path, typer.Option("--fits", metavar="DIR", help="Where fitted weights are kept.")] = WORKING,
     again: Annotated[bool, typer.Option("--again", help="Run cells that have their file, too.")] = False,
+    seeds: Annotated[
+        list[int] | None,
+        typer.Option("--seed", metavar="N", help="Only cells with this seed; repeatable.", show_default=False),
+    ] = None,
     jobs: Annotated[
         int, typer.Option("--jobs", min=1, metavar="N", help="Cells that are run at once, each on one processor.")
     ] = 1,
@@ -72,7 +76,7 @@ def quality(
 
     console = Console()
     cells = all_cells()
-    wanted = chosen(cells, words or [])
+    wanted = chosen(cells, words or [], seeds or [])
     todo = [cell for cell in wanted if again or read_cell(output, cell) is None]
     if listed:
         for cell in wanted:

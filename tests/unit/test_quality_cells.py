@@ -65,6 +65,14 @@ def test_words_choose_data_sets_and_models(cells: list[Cell], words: list[str], 
     assert len(chosen(cells, words)) == found
 
 
+def test_seeds_choose_among_them(cells: list[Cell]) -> None:
+    assert names(chosen(cells, ["movies"], [0, 2])) == [
+        *("movies--popularity--0", "movies--gru--0", "movies--gru--2", "movies--both--0")
+    ]
+    with pytest.raises(ContenderError, match="no cell has seed 7; there are 0, 1, 2"):
+        chosen(cells, ["movies"], [7])
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [

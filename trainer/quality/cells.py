@@ -62,11 +62,11 @@ def all_cells(folder: Path = CONFIGURATIONS) -> list[Cell]:
     return found
 
 
-def chosen(cells: Sequence[Cell], words: Iterable[str]) -> list[Cell]:
-    """The cells of the named data sets and models; of all, where none is named.
+def chosen(cells: Sequence[Cell], words: Iterable[str], seeds: Iterable[int] = ()) -> list[Cell]:
+    """The cells of the named data sets, models and seeds; of all, where none is named.
 
     Raises:
-        ContenderError: If a word is neither, or the models are not on the data sets.
+        ContenderError: If a word is neither, or the models are not on the data sets, or not with the seeds.
     """
     data, models = {cell.data for cell in cells}, {cell.contender.name for cell in cells}
     words = set(words)
@@ -82,7 +82,11 @@ def chosen(cells: Sequence[Cell], words: Iterable[str]) -> list[Cell]:
     ]
     if not found:
         raise ContenderError(f"no cell is of {' and '.join(sorted(words))}")
-    return found
+    if not (wanted := set(seeds)):
+        return found
+    if strange_seeds := sorted(wanted - (there := {cell.seed for cell in found})):
+        raise ContenderError(f"no cell has seed {strange_seeds[0]}; there are {', '.join(map(str, sorted(there)))}")
+    return [cell for cell in found if cell.seed in wanted]
 
 
 def run_cell(cell: Cell, working: Path | None, report: Report) -> dict[str, Any]:
