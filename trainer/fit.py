@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from encoders.bundle import ENCODERS
 from encoders.neural import SequenceModule
+from encoders.vocabulary import PADDING_ITEM
 from encoders.window import WindowRule
 from trainer.dataset import TrainingRows
 from trainer.errors import TrainingError
@@ -184,6 +185,19 @@ def batches(lengths: Tensor, batch_size: int, random: torch.Generator) -> list[T
     return [found[place] for place in torch.randperm(len(found), generator=random).tolist()]
 
 
+def without_some(windows_BT: Tensor, share: float) -> Tensor:
+    """Windows with a share of their items blanked out, by torch's own chance: places stay, items become padding.
+
+    A model then cannot rely on the newest item alone, nor on any other.
+
+    References:
+        Tan, Xu and Liu, "Improved recurrent neural networks for session-based recommendations", DLRS 2016.
+    """
+    if not share:
+        return windows_BT
+    return windows_BT.masked_fill(torch.rand(windows_BT.shape, device=windows_BT.device) < share, PADDING_ITEM)
+
+
 class _Loop:
     """One optimiser with its schedule over a number of epochs."""
 
@@ -244,7 +258,8 @@ class _Loop:
             group["lr"] = self._rate * rate_at(self._state.step, self._n_steps)
         place_BT = targets_BT > 0
         seen = None if self._settings.seen_negatives else Seen.before(inputs_BT, place_BT)
-        loss = self._loss(self._module(inputs_BT)[place_BT], targets_BT[place_BT], seen)
+        windows_BT = without_some(inputs_BT, self._settings.item_dropout)
+        loss = self._loss(self._module(windows_BT)[place_BT], targets_BT[place_BT], seen)
         self._optimiser.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]  # torch declares no types here
         nn.utils.clip_grad_norm_(self._module.parameters(), MAX_GRADIENT_NORM)

@@ -52,6 +52,8 @@ class TrainerSettings(BaseModel):
     n_heads: int = Field(default=2, ge=1)
     """Of attention, in `sasrec`; `embedding_dim` must be a multiple of twice as many."""
     dropout: float = Field(default=0.3, ge=0, lt=1)
+    item_dropout: float = Field(default=0.0, ge=0, lt=1)
+    """Share of the items in a window that training blanks out whole, so that no target hangs on one of them alone."""
     max_epochs: int = Field(default=4, ge=1)
     """Most passes over the training part; the learning rate falls to nearly nothing over them."""
     patience: int = Field(default=1, ge=1)

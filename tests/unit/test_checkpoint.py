@@ -33,7 +33,15 @@ class KilledError(Exception):
 
 def settings_of(model: str) -> TrainerSettings:
     """With chance everywhere: dropout, and negatives that are drawn."""
-    given = {"model": model, "embedding_dim": 8, "hidden_dim": 8, "dropout": 0.3, "batch_size": 8, "n_negatives": 5}
+    given = {
+        "model": model,
+        "embedding_dim": 8,
+        "hidden_dim": 8,
+        "dropout": 0.3,
+        "item_dropout": 0.1,
+        "batch_size": 8,
+        "n_negatives": 5,
+    }
     return TrainerSettings.model_validate({**given, "max_epochs": 3, "patience": 2, "refresh_epochs": 2})
 
 

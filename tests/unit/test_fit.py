@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from torch import Tensor
 
 from encoders.bundle import ENCODERS
 from encoders.gru import GRUEncoder
@@ -16,7 +17,8 @@ from encoders.window import WindowRule
 from tests.logs import make_log
 from trainer.dataset import TrainingRows, training_rows
 from trainer.errors import TrainingError
-from trainer.fit import FitProgress, batches, build_model, fit, mean_loss, refresh
+from trainer.fit import FitProgress, batches, build_model, fit, mean_loss, refresh, without_some
+from trainer.losses import Seen
 from trainer.settings import TrainerSettings
 
 N_ITEMS = 12
@@ -66,6 +68,41 @@ def test_every_loss_learns_what_follows_what(rows: TrainingRows, loss: str) -> N
     module = build_model(N_ITEMS, settings)
     fit(module, rows, None, settings, quiet)
     assert best_after_each(GRUEncoder(module)) == [*range(2, N_ITEMS + 1), 1]
+
+
+def test_blanked_out_items_are_targets_all_the_same_and_count_as_seen(
+    rows: TrainingRows, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shown, seen, losses = [], [], []
+    settings = SETTINGS.model_copy(update={"item_dropout": 0.9, "max_epochs": 1, "seen_negatives": False})
+    module = build_model(N_ITEMS, settings)
+    forward, before = module.forward, Seen.before
+
+    def forwarded(windows: Tensor) -> Tensor:
+        shown.append(int((windows > 0).sum()))
+        return forward(windows)
+
+    def seen_before(windows: Tensor, place: Tensor) -> Seen:
+        seen.append(int((windows > 0).sum()))
+        losses.append(int(place.sum()))
+        return before(windows, place)
+
+    monkeypatch.setattr(module, "forward", forwarded)
+    monkeypatch.setattr(Seen, "before", seen_before)
+    fit(module, rows, None, settings, quiet)
+    assert sum(losses) == rows.n_targets
+    assert sum(seen) >= rows.n_targets
+    assert 0 < sum(shown) < 0.2 * sum(seen)
+
+
+def test_a_share_of_the_items_of_a_window_is_blanked_out_each_time_anew() -> None:
+    windows = torch.arange(1, 40_001).reshape(200, 200)
+    torch.manual_seed(0)
+    some, others = without_some(windows, 0.2), without_some(windows, 0.2)
+    assert torch.equal(some[some > 0], windows[some > 0])
+    assert abs(float((some == 0).float().mean()) - 0.2) < 0.01
+    assert not torch.equal(some, others)
+    assert without_some(windows, 0.0) is windows
 
 
 PAIRS = {"n_negatives": 6, "max_epochs": 40}
