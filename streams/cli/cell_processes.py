@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import signal
 import sys
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from io import TextIOWrapper
 from multiprocessing.connection import wait
 from multiprocessing.context import SpawnProcess
@@ -23,55 +25,61 @@ if TYPE_CHECKING:
 
 LIBRARIES = ("torch", "numpy", "numba")
 """Whose versions stand in a cell."""
+GRACE_S = 5.0
+"""How long cells that are interrupted have to tidy up."""
 
 
-def run_cells(todo: Sequence[Cell], jobs: int, output: Path, working: Path, console: Console) -> list[Cell]:
-    """Run cells in their order, some at once; returns those that failed.
+@dataclass(frozen=True)
+class Run:
+    """How cells were run, and where what they make goes."""
 
-    Of cells that need the same fit, one waits for the other.
+    jobs: int
+    """How many at once."""
+    output: Path
+    """Where their files go."""
+    working: Path
+    """Where fits are kept."""
+
+
+@dataclass
+class Outcome:
+    """What became of cells."""
+
+    took_s: dict[Cell, float] = field(default_factory=dict)
+    """Those that were run, and how long each took by the clock."""
+    failed: list[Cell] = field(default_factory=list)
+
+
+def run_cells(todo: Sequence[Cell], run: Run, console: Console) -> Outcome:
+    """Run cells in their order, some at once. Of cells that need the same fit, one waits for the other.
 
     Raises:
-        Exit: With 130, if it is interrupted; the processes end, too.
+        Exit: With 130, if it is interrupted. However it ends, no process is left behind.
     """
-    from trainer.quality.cells import left_s
-
-    waiting, failed = list(todo), []
-    took_s: dict[Cell, float] = {}
+    waiting, outcome = list(todo), Outcome()
     running: dict[int, _Running] = {}
     try:
         while waiting or running:
-            while len(running) < jobs and (cell := next_free(waiting, [each.cell for each in running.values()])):
-                left = left_s(waiting, took_s)
-                about = "" if left is None else f", about {left / min(jobs, len(waiting)) / 60:.0f} min left"
-                console.rule(f"{len(todo) - len(waiting) + 1} of {len(todo)}: {cell.name}{about}")
+            while len(running) < run.jobs and (cell := next_free(waiting, [each.cell for each in running.values()])):
+                left = _left(waiting, running, outcome.took_s, run.jobs)
+                console.rule(f"{len(todo) - len(waiting) + 1} of {len(todo)}: {cell.name}{left}")
                 waiting.remove(cell)
-                started = _Running(cell, output, working, is_alone=jobs == 1)
+                started = _Running(cell, run)
                 running[started.process.sentinel] = started
             for sentinel in wait(list(running)):
                 ended = running.pop(int(sentinel))  # type: ignore[arg-type]  # sentinels of processes are numbers
                 ended.process.join()
-                if ended.process.exitcode:
-                    failed.append(ended.cell)
+                if code := ended.process.exitcode:
+                    outcome.failed.append(ended.cell)
+                    _say_killed(ended.cell, code, console)
                 else:
-                    took_s[ended.cell] = time.monotonic() - ended.since_s
+                    outcome.took_s[ended.cell] = time.monotonic() - ended.since_s
     except KeyboardInterrupt:
-        for each in running.values():
-            each.process.terminate()
-        for each in running.values():
-            each.process.join()
         console.print("\nstopped; the next run goes on from here")
         raise typer.Exit(130) from None
-    return failed
-
-
-class _Running:
-    """A cell in its process, which shows what the cell takes of memory, and leaves none behind."""
-
-    def __init__(self, cell: Cell, output: Path, working: Path, is_alone: bool) -> None:
-        self.cell, self.since_s = cell, time.monotonic()
-        spawn = multiprocessing.get_context("spawn")
-        self.process: SpawnProcess = spawn.Process(target=run_in_process, args=(cell, output, working, is_alone))
-        self.process.start()
+    finally:
+        _end([each.process for each in running.values()])
+    return outcome
 
 
 def next_free(waiting: Sequence[Cell], running: Sequence[Cell]) -> Cell | None:
@@ -80,15 +88,50 @@ def next_free(waiting: Sequence[Cell], running: Sequence[Cell]) -> Cell | None:
     return next((cell for cell in waiting if not cell.fits & going_on), None)
 
 
-def run_in_process(cell: Cell, output: Path, working: Path, is_alone: bool = True) -> None:
+class _Running:
+    """A cell in its process, which shows what the cell takes of memory, and leaves none behind."""
+
+    def __init__(self, cell: Cell, run: Run) -> None:
+        self.cell, self.since_s = cell, time.monotonic()
+        spawn = multiprocessing.get_context("spawn")
+        # A daemon is ended with this process, even if it is interrupted just now.
+        self.process: SpawnProcess = spawn.Process(target=run_in_process, args=(cell, run), daemon=True)
+        self.process.start()
+
+
+def _left(waiting: Sequence[Cell], running: Mapping[int, _Running], took_s: Mapping[Cell, float], jobs: int) -> str:
+    """How long it will take, for a line; nothing where that is not known."""
+    from trainer.quality.cells import left_s
+
+    now_s = time.monotonic()
+    spent_s = {each.cell: now_s - each.since_s for each in running.values()}
+    left = left_s([*waiting, *spent_s], took_s, spent_s)
+    return "" if left is None else f", about {left / min(jobs, len(waiting) + len(running)) / 60:.0f} min left"
+
+
+def _say_killed(cell: Cell, code: int, console: Console) -> None:
+    """Of a process that said nothing itself, say what ended it."""
+    if code < 0:
+        advice = "; perhaps there is too little memory: give fewer --jobs" if -code == signal.SIGKILL else ""
+        name = signal.Signals(-code).name
+        console.print(f"{cell.name} was ended by {name}{advice}", highlight=False, soft_wrap=True)
+
+
+def _end(processes: Sequence[SpawnProcess]) -> None:
+    """End what still runs. On a terminal, Ctrl-C has reached it, too, and it puts the terminal in order first."""
+    until_s = time.monotonic() + (GRACE_S if sys.stdout.isatty() else 0.0)
+    for process in processes:
+        process.join(max(0.0, until_s - time.monotonic()))
+        process.terminate()
+    for process in processes:
+        process.join()
+
+
+def run_in_process(cell: Cell, run: Run) -> None:
     """Run a cell and write its file; what goes wrong is said in one line, and ends the process with 1.
 
-    Args:
-        cell: Which.
-        output: Where its file goes.
-        working: Where fits are kept.
-        is_alone: Whether no other cell is run beside it. If one is, there are lines in place of bars, which would
-            overwrite each other, and each begins with the cell's name.
+    Where several run at once there are lines in place of bars, which would overwrite each other, and each begins with
+    its cell's name.
     """
     threading.Thread(target=_end_with_parent, daemon=True).start()
     print_line_by_line()
@@ -99,11 +142,12 @@ def run_in_process(cell: Cell, output: Path, working: Path, is_alone: bool = Tru
     from trainer.machine import machine
     from trainer.quality.cells import run_cell, write_cell
 
-    console = Console() if is_alone else Console(force_terminal=False, soft_wrap=True)
+    where = {**machine(LIBRARIES), "jobs": run.jobs}  # as it is now: sources may change while it runs
+    console = Console() if run.jobs == 1 else Console(force_terminal=False, soft_wrap=True)
     try:
-        with ConsoleReport(console, "" if is_alone else f"{cell.name}: ") as report:
-            figures = run_cell(cell, working, report)
-        path = write_cell(output, cell, {**figures, "environment": machine(LIBRARIES)})
+        with ConsoleReport(console, "" if run.jobs == 1 else f"{cell.name}: ") as report:
+            figures = run_cell(cell, run.working, report)
+        path = write_cell(run.output, cell, {**figures, "environment": where})
     except (TrainerError, OSError) as error:
         print(f"streamrec: {cell.name}: {error}", file=sys.stderr)
         sys.exit(1)

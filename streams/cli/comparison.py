@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from streams.cli.room import insist_on_room
+from streams.cli.room import insist_on_room, write_figures
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -110,7 +110,8 @@ def compare_models(asked: Comparison, console: Console) -> None:
     for table in (accuracy_table(result), costs_table(result)):
         console.print(table)
     if asked.json_file:
-        asked.json_file.write_text(json.dumps(result, indent=2, ensure_ascii=False) + "\n")
+        content = json.dumps(result, indent=2, ensure_ascii=False) + "\n"
+        write_figures("--json", asked.json_file, asked.json_file, content)
     if asked.output:
         console.print(f"report: {write_report(result, asked.output)}", highlight=False, soft_wrap=True)
 

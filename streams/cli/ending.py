@@ -8,9 +8,13 @@ from typing import NoReturn
 
 
 def end_as_by_ctrl_c() -> None:
-    """Let SIGTERM and the end of the terminal raise KeyboardInterrupt in the main thread."""
+    """Let SIGTERM and the end of the terminal raise KeyboardInterrupt in the main thread.
+
+    What is ignored stays so: under `nohup` a command outlives its terminal.
+    """
     for ending in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(ending, _interrupt)
+        if signal.getsignal(ending) is not signal.SIG_IGN:
+            signal.signal(ending, _interrupt)
 
 
 def _interrupt(signum: int, frame: FrameType | None) -> NoReturn:

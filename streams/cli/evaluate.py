@@ -13,6 +13,7 @@ from streams.cli.app import app
 from streams.cli.archive import ArchiveOption, NoArchiveOption, archive_folder
 from streams.cli.comparison import Device, Part, SplitBy, Windows
 from streams.cli.config import ConfigOption, SetOption, Settings, load_settings
+from streams.cli.room import insist_on_room, write_figures
 
 if TYPE_CHECKING:
     from encoders.bundle import Bundle
@@ -172,6 +173,8 @@ def _evaluate_bundle(
     """Measure a bundle on the topic or on a data set."""
     if bundle and current:
         raise typer.BadParameter("give --bundle or --current, not both")
+    if json_file:
+        insist_on_room("--json", json_file, json_file)
     settings = load_settings(config, sets)
     folder = archive_folder(settings, archive, no_archive)
     if folder and not (archive or folder.exists()):
@@ -192,7 +195,7 @@ def _evaluate_bundle(
         console.print(figures_table(figures, f"{assessment.version}, on {figures['n_test_events']:,.0f} events {seen}"))
     if json_file:
         content = {"version": assessment.version, "unseen": assessment.unseen, "metrics": figures}
-        json_file.write_text(json.dumps(content, indent=2) + "\n")
+        write_figures("--json", json_file, json_file, json.dumps(content, indent=2) + "\n")
 
 
 def _assess(

@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from streams.cli.app import app
-from streams.cli.cell_processes import print_line_by_line, run_cells
+from streams.cli.cell_processes import LIBRARIES, Outcome, Run, print_line_by_line, run_cells
 from streams.cli.ending import end_as_by_ctrl_c
+from streams.cli.room import insist_on_room, write_figures
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -42,14 +43,25 @@ def quality(
     again: Annotated[bool, typer.Option("--again", help="Run cells that have their file, too.")] = False,
     seeds: Annotated[
         list[int] | None,
-        typer.Option("--seed", metavar="N", help="Only cells with this seed; repeatable.", show_default=False),
+        typer.Option(
+            "--seed",
+            metavar="N",
+            help="Only cells with this seed; repeatable. Models without chance have seed 0.",
+            show_default=False,
+        ),
     ] = None,
     jobs: Annotated[
         int, typer.Option("--jobs", min=1, metavar="N", help="Cells that are run at once, each on one processor.")
     ] = 1,
     summary: Annotated[
         Path | None,
-        typer.Option("--summary", metavar="FILE", help="Write how long the run took by the clock.", show_default=False),
+        typer.Option(
+            "--summary",
+            metavar="FILE",
+            help="Write how long the run took by the clock; the page shows it at <!-- run: NAME --> if FILE is"
+            " OUTPUT/NAME.json.",
+            show_default=False,
+        ),
     ] = None,
     listed: Annotated[
         bool, typer.Option("--list", help="Only say which cells there are, and which are to be run.")
@@ -85,15 +97,25 @@ def quality(
     _insist_on_psutil()
     console.print(f"{len(todo)} of {len(wanted)} cells to run", highlight=False)
     there = _with_data(todo, console)
+    for option, file in (("--summary", summary), ("--page", page if page.exists() else None)):
+        if file and there:
+            insist_on_room(option, file, file)
+    if there:
+        insist_on_room("--output", output, output / f"{there[0].name}.json")
     since_s = time.monotonic()
-    failed = [cell for cell in todo if cell not in there] + run_cells(there, jobs, output, working, console)
-    if summary:
-        _write_summary(summary, [cell for cell in todo if cell not in failed], jobs, time.monotonic() - since_s)
+    outcome = run_cells(there, Run(jobs, output, working), console)
+    wall_s = time.monotonic() - since_s
+    failed = [cell for cell in todo if cell not in outcome.took_s]
+    if failed:
+        console.print(f"NOT RUN: {', '.join(cell.name for cell in failed)}", style="bold red", highlight=False)
+    if summary and outcome.took_s:
+        _write_summary(summary, there, outcome, jobs, wall_s, output)
+    elif summary:
+        console.print(f"nothing was run, so {summary} is left as it is", highlight=False)
     if page.exists():
         draw_page(page, output, cells, read_goals())
         console.print(f"{page} is drawn", highlight=False)
     if failed:
-        console.print(f"NOT RUN: {', '.join(cell.name for cell in failed)}", style="bold red", highlight=False)
         raise typer.Exit(1)
 
 
@@ -118,11 +140,22 @@ def _with_data(todo: Sequence[Cell], console: Console) -> list[Cell]:
     return [cell for cell in todo if cell.data not in missing]
 
 
-def _write_summary(path: Path, done: Sequence[Cell], jobs: int, wall_s: float) -> None:
-    """How long cells took together, for JSON."""
-    from streams.cli.cell_processes import LIBRARIES
+def _write_summary(path: Path, todo: Sequence[Cell], outcome: Outcome, jobs: int, wall_s: float, output: Path) -> None:
+    """How long cells took together, and which of them took no time to fit as they were fitted before, for JSON."""
     from trainer.machine import machine
+    from trainer.quality.cells import read_cell
 
-    content = {"cells": [cell.name for cell in done], "jobs": jobs, "wall_s": wall_s, "environment": machine(LIBRARIES)}
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(content, indent=2) + "\n")
+    done = [cell for cell in todo if cell in outcome.took_s]
+    content_of = {cell: read_cell(output, cell) or {} for cell in done}
+    before = [cell for cell in done if content_of[cell].get("fit", {}).get("earlier_s")]
+    # That a blend finds the fits of its members is no wonder where these were run before it.
+    fitted_now = {fit for cell in done if cell not in before for fit in cell.fits}
+    content = {
+        "cells": [cell.name for cell in done],
+        "failed": [cell.name for cell in outcome.failed],
+        "fitted_before": [cell.name for cell in before if not cell.fits <= fitted_now],
+        "jobs": jobs,
+        "wall_s": wall_s,
+        "environment": machine(LIBRARIES),
+    }
+    write_figures("--summary", path, path, json.dumps(content, indent=2) + "\n")

@@ -1,4 +1,4 @@
-"""Whether figures can be written, before the work and not after it."""
+"""Figures that are written: whether they can be is seen before the work and not after it."""
 
 from __future__ import annotations
 
@@ -26,3 +26,27 @@ def insist_on_room(option: str, given: Path, file: Path) -> None:
         raise NoRoomError(f"{option} {given}: figures cannot be written there: {error.strerror}") from error
     if not was_there:
         file.unlink()
+
+
+def write_figures(option: str, given: Path, file: Path, content: str) -> None:
+    """Write a file of figures; it is there whole or not at all.
+
+    Args:
+        option: What the place was given by, such as `--json`.
+        given: The place as it was given.
+        file: The file.
+        content: What it will hold.
+
+    Raises:
+        NoRoomError: If it cannot be written.
+    """
+    special = file.exists() and not file.is_file()  # such as /dev/stdout, which cannot be replaced
+    scratch = file if special else file.with_name(f"{file.name}.writing")
+    try:
+        scratch.write_text(content)
+        if not special:
+            scratch.replace(file)
+    except OSError as error:
+        if not special:
+            scratch.unlink(missing_ok=True)
+        raise NoRoomError(f"{option} {given}: figures cannot be written there: {error.strerror}") from error

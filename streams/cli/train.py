@@ -15,6 +15,7 @@ import typer
 from streams.cli.app import app
 from streams.cli.archive import ArchiveOption, NoArchiveOption, archive_folder
 from streams.cli.config import ConfigOption, SetOption, Settings, load_settings
+from streams.cli.room import insist_on_room, write_figures
 from streams.durations import parse_duration
 
 if TYPE_CHECKING:
@@ -101,6 +102,8 @@ def train(
     os.environ.setdefault("OMP_NUM_THREADS", str(settings.trainer.threads))
     from rich.console import Console
 
+    if json_file:
+        insist_on_room("--json", json_file, json_file)
     folder = archive_folder(settings, archive, no_archive, bundles)
     plan = _plan(settings, bundles, folder, max_epochs, force)
     console = Console()
@@ -171,7 +174,8 @@ def _run(plan: TrainingPlan, console: Console, json_file: Path | None) -> Traini
     console.print(f"{what} trained in {train_s:.1f} s, {became}", soft_wrap=True, highlight=False)
     console.print(made.uri, soft_wrap=True, highlight=False)
     if json_file:
-        json_file.write_text(json.dumps({**result.to_json(), "train_s": round(train_s, 3)}, indent=2) + "\n")
+        content = json.dumps({**result.to_json(), "train_s": round(train_s, 3)}, indent=2) + "\n"
+        write_figures("--json", json_file, json_file, content)
     return result
 
 

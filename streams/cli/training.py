@@ -45,6 +45,7 @@ class ConsoleReport:
         )
         self._tasks: dict[str, TaskID] = {}
         self._began: dict[str, tuple[float, int]] = {}
+        self._done: dict[str, int] = {}
         self._printed_s = 0.0
 
     def __enter__(self) -> Self:
@@ -63,6 +64,11 @@ class ConsoleReport:
     def progress(self, label: str, done: int, total: int, note: str = "") -> None:
         """How far a step has come; drawn a few times a second at most, and at its end."""
         now_s = time.monotonic()
+        if done < self._done.get(label, 0):  # the same step of another period
+            del self._began[label]
+            if label in self._tasks:
+                self._bars.reset(self._tasks[label])
+        self._done[label] = done
         began_s, n_before = self._began.setdefault(label, (now_s, done))
         every_s = 0.1 if self._console.is_terminal else LINE_EVERY_S
         if done < total and now_s - self._printed_s < every_s:

@@ -74,11 +74,44 @@ def test_cells_are_run_side_by_side(data: Path, tmp_path: Path) -> None:
     names = ["serenade-sample--markov--0", *(f"serenade-sample--gru--{seed}" for seed in range(3))]
     assert summary["cells"] == names
     assert summary["jobs"] == 3
+    assert summary["failed"] == summary["fitted_before"] == []
     for name in names:
         content = json.loads((tmp_path / f"{name}.json").read_text())
         assert content["fit"]["wall_s"] < summary["wall_s"]
         # Lines of cells that are run at once say whose they are.
         assert any(line.startswith(f"{name}: ") and "evaluating" in line for line in done.stdout.splitlines())
+    # A run that finds everything there says nothing new of the time; one that finds a fit says that it did.
+    again = quality(data, tmp_path, "serenade-sample", "gru", "--seed", "1", "--summary", f"{tmp_path}/run.json")
+    assert "nothing was run, so" in again.stdout
+    assert json.loads((tmp_path / "run.json").read_text()) == summary
+    quality(data, tmp_path, "serenade-sample", "gru", "--seed", "1", "--again", "--summary", f"{tmp_path}/run.json")
+    assert json.loads((tmp_path / "run.json").read_text())["fitted_before"] == ["serenade-sample--gru--1"]
+
+
+@pytest.mark.parametrize("option", ["--summary", "--output"])
+def test_where_figures_cannot_be_written_is_said_before_the_work(option: str, data: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    nowhere = tmp_path / "file" / "below"
+    if option == "--output":
+        done = quality(data, nowhere, "serenade-sample", "popularity")
+    else:
+        done = quality(data, tmp_path, "serenade-sample", "popularity", option, str(nowhere))
+    assert done.returncode == 1
+    assert done.stderr.startswith(f"streamrec: {option} ")
+    assert "1 of 1: " not in done.stdout
+
+
+def test_a_cell_that_is_killed_is_named_with_what_killed_it(data: Path, tmp_path: Path) -> None:
+    process = start(data, tmp_path, "serenade-sample", "gru", "--seed", "0")
+    assert process.stdout is not None
+    while "training gru" not in process.stdout.readline():
+        assert process.poll() is None
+    (cell,) = (int(pid) for pid in children_of(process.pid) if b"spawn_main" in command_of(pid))
+    os.kill(cell, signal.SIGKILL)
+    out, _ = process.communicate()
+    assert process.returncode == 1
+    assert "serenade-sample--gru--0 was ended by SIGKILL; perhaps there is too little memory" in out
+    assert "NOT RUN: serenade-sample--gru--0" in out
 
 
 def test_a_data_set_that_is_not_there_is_said_once_and_its_cells_are_left_out(data: Path, tmp_path: Path) -> None:
@@ -108,6 +141,14 @@ def test_a_run_that_is_ended_takes_the_cell_that_it_was_at_with_it(
     process.communicate()
     assert process.returncode in (130, -signal.SIGKILL)
     until(lambda: not is_anybody_left(process.pid), "all processes of the run have ended")
+
+
+def children_of(pid: int) -> list[str]:
+    return Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+
+
+def command_of(pid: str) -> bytes:
+    return Path(f"/proc/{pid}/cmdline").read_bytes()
 
 
 def is_anybody_left(session: int) -> bool:

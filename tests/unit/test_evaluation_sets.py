@@ -51,6 +51,14 @@ def test_an_event_of_a_strange_type_is_a_view(tmp_path: Path) -> None:
     assert codes.tolist() == [EVENT_TRAITS[EventType.VIEW].code, EVENT_TRAITS[EventType.PURCHASE].code]
 
 
+def test_a_row_that_is_too_short_is_told_by_its_place_in_the_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sets, "ROWS_AT_ONCE", 2)
+    with pytest.raises(DatasetError, match="row 4 below the header has 3 cells"):
+        read_set(write(tmp_path, "u,a,1,view,\nu,b,2,view,\nu,c,3,view,\nu,d,4\n"))
+
+
 def test_more_rows_than_are_read_at_once_are_all_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sets, "ROWS_AT_ONCE", 2)
     data = read_set(write(tmp_path, "".join(f"u{n % 3},i{n},{n},view,{n}\n" for n in range(5))))
@@ -78,7 +86,8 @@ def test_categories_are_those_of_the_item_numbers(tmp_path: Path) -> None:
         ("u,a,1,view,\nu,b,nan,view,\n", "not a number of seconds: 'nan'"),
         ("u,a,inf,view,\n", "not a number of seconds: 'inf'"),
         (",a,1,view,\nu,,2,view,\n", "no interactions"),
-        ("u,a,1,view,\nu,b\n", "has not 5 cells"),
+        ("u,a,1,view,\nu,b\n", r"row 2 below the header has 2 cells where the header has 5: 'u,b'"),
+        ("u,a\nu,b\n", r"row 1 below the header has 2 cells where the header has 5: 'u,a'"),
     ],
 )
 def test_a_file_that_is_none_is_refused(tmp_path: Path, rows: str, message: str) -> None:
@@ -89,6 +98,12 @@ def test_a_file_that_is_none_is_refused(tmp_path: Path, rows: str, message: str)
 def test_a_file_without_a_column_is_refused(tmp_path: Path) -> None:
     (tmp_path / "events.csv").write_text("user_id,timestamp\nu,1\n")
     with pytest.raises(DatasetError, match="no column item_id"):
+        read_set(tmp_path)
+
+
+def test_an_empty_file_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "events.csv").touch()
+    with pytest.raises(DatasetError, match="no column item_id, timestamp, user_id; it is empty"):
         read_set(tmp_path)
 
 

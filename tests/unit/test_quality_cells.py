@@ -102,10 +102,14 @@ def test_a_damaged_file_is_said(cells: list[Cell], tmp_path: Path) -> None:
         read_cell(tmp_path, cells[0])
 
 
-def test_cells_take_as_long_as_their_model_did_or_else_as_the_others_do(cells: list[Cell]) -> None:
+def test_cells_take_as_long_as_their_model_did(cells: list[Cell]) -> None:
     popularity, gru_0, gru_1, gru_2, both, *_ = cells
+    took_s = {popularity: 2.0, gru_0: 10.0}
     assert left_s([gru_1], {}) is None
-    assert left_s([gru_1, gru_2, both], {popularity: 2.0, gru_0: 10.0}) == 10 + 10 + 6
+    assert left_s([gru_1, gru_2, both], took_s) is None
+    assert left_s([gru_1, gru_2], took_s) == 20
+    assert left_s([gru_1, gru_2], took_s, {gru_1: 4.0}) == 16
+    assert left_s([gru_1, gru_2], took_s, {gru_1: 40.0}) == 10
 
 
 def test_of_cells_that_need_the_same_fit_only_one_is_run_at_once(tmp_path: Path) -> None:
@@ -119,6 +123,24 @@ def test_of_cells_that_need_the_same_fit_only_one_is_run_at_once(tmp_path: Path)
     assert next_free([both_0, both_1, gru_1], [markov, gru_0, lru_0]) == both_1
     assert next_free([both_0], [gru_0]) is None
     assert next_free([both_0], [gru_1]) == both_0
+
+
+def test_a_fit_is_the_same_whether_its_model_is_asked_live_or_not(tmp_path: Path) -> None:
+    (tmp_path / "films.toml").write_text('seeds = [0]\n[gru]\n[gru-live]\nmodel = "gru"\nlive = true')
+    gru, gru_live = all_cells(tmp_path)
+    assert gru.fits == gru_live.fits
+
+
+def test_a_disk_that_takes_no_cell_is_said_and_nothing_is_left(
+    cells: list[Cell], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(path: Path, target: Path) -> Path:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Path, "replace", full)
+    with pytest.raises(ContenderError, match=r"cannot write .*movies--popularity--0.json: No space left on device"):
+        write_cell(tmp_path / "cells", cells[0], figures_of(cells[0], 0.2))
+    assert not list((tmp_path / "cells").iterdir())
 
 
 def test_a_cell_holds_all_that_is_known_of_its_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -212,14 +234,23 @@ def test_what_was_not_run_is_said_and_so_is_what_was_run_otherwise(cells: list[C
 
 def test_how_long_a_run_took_is_drawn_from_its_file(cells: list[Cell], tmp_path: Path) -> None:
     assert "Not run." in drawn(cells, tmp_path)
-    run = {"cells": ["a", "b"], "jobs": 2, "wall_s": 1_930.0}
+    run = {"cells": ["a", "b"], "jobs": 2, "wall_s": 1_930.0, "failed": [], "fitted_before": []}
     (tmp_path / "clock.json").write_text(json.dumps(run))
     with pytest.raises(ContenderError, match=r"clock.json is damaged: 'environment'"):
         drawn(cells, tmp_path)
     where = {"cpu": "a CPU", "cores": 2, "commit": "abc"}
     (tmp_path / "clock.json").write_text(json.dumps(run | {"environment": where}))
-    line = "`a`, `b`, 2 at once: **32 minutes** by the clock (a CPU, 2 cores; commit abc)."
+    line = "`a`, `b`, 2 at once: **32.2 minutes** by the clock (a CPU, 2 cores; commit abc)."
     assert line in drawn(cells, tmp_path)
+    run |= {"failed": ["c"], "fitted_before": ["a"], "environment": where}
+    (tmp_path / "clock.json").write_text(json.dumps(run))
+    line = "by the clock, with fits of an earlier run for `a`, while `c` failed (a CPU"
+    assert line in drawn(cells, tmp_path)
+
+
+def test_a_marker_without_an_end_of_its_own_takes_nothing_with_it(cells: list[Cell], tmp_path: Path) -> None:
+    text = PAGE.replace("<!-- run: clock -->\n<!-- end -->", "<!-- run: clock -->\nMore prose.")
+    assert "More prose." in drawn(cells, tmp_path, text)
 
 
 def test_a_page_without_a_place_for_a_data_set_is_refused(cells: list[Cell], tmp_path: Path) -> None:

@@ -78,6 +78,12 @@ def test_an_encoder_says_what_a_step_costs_and_a_seed_more_is_a_model_more(shop:
     assert "us_per_step" not in result["models"]["popularity"]["fit"]
 
 
+def test_a_part_with_new_items_only_is_refused(tmp_path: Path) -> None:
+    rows = [*steps("train", range(12)), *((20, 100 + i, "test") for i in range(4))]
+    with pytest.raises(DatasetError, match="the training part has none of the items of the test part"):
+        run(data_set(tmp_path / "serenade-sample", rows), "popularity", live=True)
+
+
 def test_models_that_are_live_are_not_compared_with_those_that_are_not(shop: EvaluationSet, tmp_path: Path) -> None:
     path = tmp_path / "c.toml"
     path.write_text('[markov]\n[now]\nmodel = "markov"\nlive = true')

@@ -112,11 +112,15 @@ def test_a_file_that_is_not_there_is_said(tmp_path: Path) -> None:
         read_configuration(tmp_path / "nothing.toml")
 
 
-@pytest.mark.parametrize("name", ["nn", "blend"])
-def test_a_model_that_there_is_not_is_refused_with_those_that_there_are(tmp_path: Path, name: str) -> None:
+def test_a_blend_without_a_table_is_told_what_it_needs(tmp_path: Path) -> None:
+    with pytest.raises(ContenderError, match=r"shop.toml: a blend needs a table .* such as \[both\]"):
+        read(tmp_path, "[gru]").pick(["blend"])
+
+
+def test_a_model_that_there_is_not_is_refused_with_those_that_there_are(tmp_path: Path) -> None:
     configuration = read(tmp_path, '[short]\nmodel = "markov"')
-    with pytest.raises(ContenderError, match=f"shop.toml: there is no model '{name}'; there are short, popularity"):
-        configuration.pick([name])
+    with pytest.raises(ContenderError, match=r"shop.toml: there is no model 'nn'; there are short, popularity"):
+        configuration.pick(["nn"])
 
 
 @pytest.mark.parametrize("name", [name for name in CONFIGS if name != "blend"])

@@ -104,7 +104,8 @@ def _read_events(table: Table, path: Path) -> tuple[Interactions, Labels, bool]:
     times: list[FloatColumn] = []
     with table.cells(path) as (names, reader):
         if missing := {"user_id", "item_id", "timestamp"} - set(names):
-            raise DatasetError(f"{path} has no column {', '.join(sorted(missing))}; it has {', '.join(names)}")
+            there = f"it has {', '.join(names)}" if any(names) else "it is empty"
+            raise DatasetError(f"{path} has no column {', '.join(sorted(missing))}; {there}")
         for columns in _blocks(names, reader, path):
             user_ids, item_ids, timestamps, kinds, values = (columns[name] for name in COLUMNS)
             blocks.append((users.of(user_ids), items.of(item_ids), types.of(kinds), labels.of(values)))
@@ -133,14 +134,17 @@ def _read_events(table: Table, path: Path) -> tuple[Interactions, Labels, bool]:
 
 def _blocks(names: list[str], reader: CsvReader, path: Path) -> Iterator[Mapping[str, Sequence[str]]]:
     """Columns of some rows at a time, without those of no user or no item; a column that is not there is empty text."""
-    filled = filter(None, reader)
+    filled, n_before = filter(None, reader), 0
     while rows := [*islice(filled, ROWS_AT_ONCE)]:
         try:
             cells = dict(zip(names, zip(*rows, strict=True), strict=True))
         except ValueError as error:
+            place, row = next((place, row) for place, row in enumerate(rows) if len(row) != len(names))
             raise DatasetError(
-                f"{path}: a row that ends before line {reader.line_num + 1} has not {len(names)} cells, as its header"
+                f"{path}: row {n_before + place + 1} below the header has {len(row)} cells where the header has "
+                f"{len(names)}: {','.join(row)[:80]!r}"
             ) from error
+        n_before += len(rows)
         empty = ("",) * len(rows)
         columns: dict[str, tuple[str, ...]] = {name: cells.get(name, empty) for name in COLUMNS}
         if "" in columns["user_id"] or "" in columns["item_id"]:

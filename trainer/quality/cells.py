@@ -12,7 +12,7 @@ from encoders.bundle import ENCODERS
 from trainer.errors import ContenderError
 from trainer.evaluation.sets import read_set, set_folder
 from trainer.quality.compare import Entrant, compare
-from trainer.quality.contenders import CONFIGURATIONS, Contender, FileSettings, read_configuration
+from trainer.quality.contenders import CONFIGURATIONS, FIT_KEYS, Contender, FileSettings, read_configuration
 from trainer.quality.models import Workshop
 from trainer.report import Report
 
@@ -43,7 +43,9 @@ class Cell:
     def fits(self) -> frozenset[str]:
         """What names the fits of encoders that it needs: two cells that share one would do it twice, run at once."""
         encoders = [each for each in (self.contender, *self.contender.members) if each.model in ENCODERS]
-        return frozenset(json.dumps([self.data, self.seed, each.configuration], sort_keys=True) for each in encoders)
+        keys = {"model", *FIT_KEYS}
+        settings = [each.config.model_dump(mode="json", include=keys) for each in encoders]
+        return frozenset(json.dumps([self.data, self.seed, each], sort_keys=True) for each in settings)
 
 
 def all_cells(folder: Path = CONFIGURATIONS) -> list[Cell]:
@@ -119,8 +121,12 @@ def write_cell(folder: Path, cell: Cell, figures: Mapping[str, Any]) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{cell.name}.json"
     scratch = path.with_suffix(".writing")
-    scratch.write_text(json.dumps(figures, indent=2, ensure_ascii=False) + "\n")
-    return scratch.replace(path)
+    try:
+        scratch.write_text(json.dumps(figures, indent=2, ensure_ascii=False) + "\n")
+        return scratch.replace(path)
+    except OSError as error:
+        scratch.unlink(missing_ok=True)
+        raise ContenderError(f"cannot write {path}: {error.strerror}") from error
 
 
 def read_cell(folder: Path, cell: Cell) -> dict[str, Any] | None:
@@ -141,17 +147,23 @@ def read_cell(folder: Path, cell: Cell) -> dict[str, Any] | None:
         ) from error
 
 
-def left_s(todo: Sequence[Cell], took_s: Mapping[Cell, float]) -> float | None:
-    """How long cells will take: each as long as its model took with other seeds, else as long as cells do on average.
+def left_s(
+    todo: Sequence[Cell], took_s: Mapping[Cell, float], spent_s: Mapping[Cell, float] | None = None
+) -> float | None:
+    """How long cells will take: each as long as its model took with other seeds on that data set.
+
+    Args:
+        todo: Those that are not over.
+        took_s: How long others took.
+        spent_s: How long some of them have been running.
 
     Returns:
-        None as long as nothing is known.
+        None where a model was not timed yet: fits take from seconds to an hour.
     """
-    if not took_s:
-        return None
-    average = sum(took_s.values()) / len(took_s)
     total = 0.0
     for cell in todo:
         like = [s for done, s in took_s.items() if (done.data, done.contender.name) == (cell.data, cell.contender.name)]
-        total += sum(like) / len(like) if like else average
+        if not like:
+            return None
+        total += max(0.0, sum(like) / len(like) - (spent_s or {}).get(cell, 0.0))
     return total

@@ -92,9 +92,13 @@ def compare(
         asked.append(_ask(exam, ready, part, live, report))
         made.append({name: (each.cost, each.weights, step_us(each.encoder)) for name, each in ready.items()})
         protocol = _protocol(exam, part, live)
+    if not any(is_of_known.any() for _, is_of_known in asked):
+        raise DatasetError(
+            f"{data.name}: nothing can be asked: the training part has none of the items of the {part} part"
+        )
     vectors = category_vectors(data.categories) if any(data.categories) else None
     result = summarise(
-        [evaluation.where(is_of_known) for evaluation, is_of_known in asked],
+        [evaluation.where(is_of_known) for evaluation, is_of_known in asked if is_of_known.any()],
         item_vectors=vectors,
         dataset=data.name,
         protocol=protocol,

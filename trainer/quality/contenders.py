@@ -212,7 +212,12 @@ def _find(name: str, configuration: Configuration, place: str) -> Contender:
     """The table of that name, or the model as it is without one."""
     if name in configuration.tables:
         return configuration.tables[name]
-    if name not in CONFIGS or name == "blend":
+    if name == "blend":
+        raise ContenderError(
+            f'{place}: a blend needs a table that says of what it is one, such as [both] with model = "blend" and '
+            'members = ["gru", "markov"]'
+        )
+    if name not in CONFIGS:
         there = dict.fromkeys([*configuration.tables, *CONFIGS])
         raise ContenderError(
             f"{place}: there is no model {name!r}; there are {', '.join(n for n in there if n != 'blend')}"

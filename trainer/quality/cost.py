@@ -5,7 +5,7 @@ from __future__ import annotations
 import resource
 import sys
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 
@@ -20,6 +20,13 @@ class Cost:
     """Next items that were learned, each counted once an epoch; of a model that learns every event, the events."""
     peak_bytes: int = 0
     """Most memory that the process had ever held when the fit was over, data and libraries included."""
+    earlier_s: float = 0.0
+    """Of `wall_s`, what earlier processes took."""
+
+    @property
+    def of_earlier(self) -> Cost:
+        """The same, where it was spent by an earlier process."""
+        return replace(self, earlier_s=self.wall_s)
 
     def __add__(self, other: Cost) -> Cost:
         return Cost(
@@ -27,6 +34,7 @@ class Cost:
             self.wall_s + other.wall_s,
             self.n_targets + other.n_targets,
             max(self.peak_bytes, other.peak_bytes),
+            self.earlier_s + other.earlier_s,
         )
 
     @property

@@ -45,6 +45,8 @@ SOURCES = (
     *(trainer.dataset, trainer.pieces, trainer.fit, trainer.losses, trainer.negatives),
 )
 """Modules that decide the weights."""
+_AS_IMPORTED = tuple(Path(str(module.__file__)).read_bytes() for module in SOURCES)
+"""Not as they are when a fit begins: somebody may edit them in a run of hours."""
 
 
 @dataclass(frozen=True)
@@ -112,8 +114,8 @@ def identity(exam: Exam, settings: TrainerSettings) -> str:
     content = sha256(json.dumps([given, how, len(events.item_ids), torch.__version__], sort_keys=True).encode())
     for column in (events.user_codes, events.item_codes, events.times_ms, events.type_codes):
         content.update(column.tobytes())
-    for module in SOURCES:
-        content.update(Path(str(module.__file__)).read_bytes())
+    for source in _AS_IMPORTED:
+        content.update(source)
     return content.hexdigest()
 
 
@@ -128,7 +130,7 @@ def _fit(
 ) -> Cost:
     """Fit, or go on where a fit was killed; returns what it cost in all."""
     with Checkpoint(path, {"fit": key}, None, CHECKPOINT_EVERY_S, report.say) as run:
-        watch, n_targets = Stopwatch(Cost(**run.results.get("cost", {}))), rows.n_targets
+        watch, n_targets = Stopwatch(Cost(**run.results.get("cost", {})).of_earlier), rows.n_targets
 
         def show(at: FitProgress) -> None:
             spent = watch.spent(round(settings.max_epochs * n_targets * at.step / at.n_steps))
@@ -160,4 +162,4 @@ def _read(path: Path, key: str, module: SequenceModule, report: Report) -> Cost 
         return None
     header, tensors = found
     module.load_state_dict(tensors)
-    return Cost(**header["cost"])
+    return Cost(**header["cost"]).of_earlier

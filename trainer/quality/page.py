@@ -24,8 +24,8 @@ from trainer.quality.goals import Goal, Goals, Published
 
 FIGURES = ("ndcg@10", "recall@10", "mrr@20", "recall@20")
 """What is shown where there is neither goal nor published figure."""
-_MARKED = re.compile(r"(<!-- figures: ([\w-]+?)( live)? -->\n).*?(<!-- end -->)", re.DOTALL)
-_RUN = re.compile(r"(<!-- run: ([\w-]+) -->\n).*?(<!-- end -->)", re.DOTALL)
+_MARKED = re.compile(r"(<!-- figures: ([\w-]+?)( live)? -->\n)(?:(?!<!--).)*(<!-- end -->)", re.DOTALL)
+_RUN = re.compile(r"(<!-- run: ([\w.-]+) -->\n)(?:(?!<!--).)*(<!-- end -->)", re.DOTALL)
 
 
 @dataclass(frozen=True)
@@ -183,15 +183,20 @@ def _run_line(path: Path) -> str:
     try:
         run = json.loads(path.read_text())
         where = run["environment"]
-        cells = ", ".join(f"`{name}`" for name in run["cells"])
+        before = f", with fits of an earlier run for {_code(run['fitted_before'])}" if run["fitted_before"] else ""
+        failed = f", while {_code(run['failed'])} failed" if run["failed"] else ""
         return (
-            f"{cells}, {run['jobs']} at once: **{run['wall_s'] / 60:.0f} minutes** by the clock ({where['cpu']}, "
-            f"{where['cores']} cores; commit {where['commit']}).\n"
+            f"{_code(run['cells'])}, {run['jobs']} at once: **{run['wall_s'] / 60:.1f} minutes** by the clock{before}"
+            f"{failed} ({where['cpu']}, {where['cores']} cores; commit {where['commit']}).\n"
         )
     except FileNotFoundError:
         return "Not run.\n"
     except (ValueError, KeyError, TypeError) as error:
-        raise ContenderError(f"{path} is damaged: {error}") from error
+        raise ContenderError(f"{path} is damaged: {error}; remove it, or run the cells again with --summary") from error
+
+
+def _code(names: Sequence[str]) -> str:
+    return ", ".join(f"`{name}`" for name in names)
 
 
 def _mean(values: Sequence[float]) -> float:
