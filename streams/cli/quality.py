@@ -115,6 +115,8 @@ def quality(
     if page.exists():
         draw_page(page, output, cells, read_goals())
         console.print(f"{page} is drawn", highlight=False)
+    else:
+        console.print(f"there is no {page}, so no page is drawn", highlight=False)
     if failed:
         raise typer.Exit(1)
 
