@@ -111,7 +111,7 @@ def compare_models(asked: Comparison, console: Console) -> None:
         console.print(table)
     if asked.json_file:
         content = json.dumps(result, indent=2, ensure_ascii=False) + "\n"
-        write_figures("--json", asked.json_file, asked.json_file, content)
+        write_figures("--json", asked.json_file, content)
     if asked.output:
         console.print(f"report: {write_report(result, asked.output)}", highlight=False, soft_wrap=True)
 

@@ -195,7 +195,7 @@ def _evaluate_bundle(
         console.print(figures_table(figures, f"{assessment.version}, on {figures['n_test_events']:,.0f} events {seen}"))
     if json_file:
         content = {"version": assessment.version, "unseen": assessment.unseen, "metrics": figures}
-        write_figures("--json", json_file, json_file, json.dumps(content, indent=2) + "\n")
+        write_figures("--json", json_file, json.dumps(content, indent=2) + "\n")
 
 
 def _assess(

@@ -160,4 +160,4 @@ def _write_summary(path: Path, todo: Sequence[Cell], outcome: Outcome, jobs: int
         "wall_s": wall_s,
         "environment": machine(LIBRARIES),
     }
-    write_figures("--summary", path, path, json.dumps(content, indent=2) + "\n")
+    write_figures("--summary", path, json.dumps(content, indent=2) + "\n")

@@ -28,12 +28,11 @@ def insist_on_room(option: str, given: Path, file: Path) -> None:
         file.unlink()
 
 
-def write_figures(option: str, given: Path, file: Path, content: str) -> None:
+def write_figures(option: str, file: Path, content: str) -> None:
     """Write a file of figures; it is there whole or not at all.
 
     Args:
-        option: What the place was given by, such as `--json`.
-        given: The place as it was given.
+        option: What the file was given by, such as `--json`.
         file: The file.
         content: What it will hold.
 
@@ -49,4 +48,4 @@ def write_figures(option: str, given: Path, file: Path, content: str) -> None:
     except OSError as error:
         if not special:
             scratch.unlink(missing_ok=True)
-        raise NoRoomError(f"{option} {given}: figures cannot be written there: {error.strerror}") from error
+        raise NoRoomError(f"{option} {file}: figures cannot be written there: {error.strerror}") from error

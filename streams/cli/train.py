@@ -175,7 +175,7 @@ def _run(plan: TrainingPlan, console: Console, json_file: Path | None) -> Traini
     console.print(made.uri, soft_wrap=True, highlight=False)
     if json_file:
         content = json.dumps({**result.to_json(), "train_s": round(train_s, 3)}, indent=2) + "\n"
-        write_figures("--json", json_file, json_file, content)
+        write_figures("--json", json_file, content)
     return result
 
 

@@ -45,7 +45,7 @@ def test_the_same_step_begun_again_has_a_speed_of_its_own(clock: list[float]) ->
 
 def test_figures_are_written_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file = tmp_path / "figures.json"
-    write_figures("--json", file, file, "{}")
+    write_figures("--json", file, "{}")
     assert file.read_text() == "{}"
 
     def full(path: Path, target: Path) -> Path:
@@ -53,16 +53,16 @@ def test_figures_are_written_whole_or_not_at_all(tmp_path: Path, monkeypatch: py
 
     monkeypatch.setattr(Path, "replace", full)
     with pytest.raises(NoRoomError, match=r"--json .*figures.json: figures cannot be written .* No space left"):
-        write_figures("--json", file, file, "{1}")
+        write_figures("--json", file, "{1}")
     assert file.read_text() == "{}"
     assert list(tmp_path.iterdir()) == [file]
 
 
 def test_figures_may_go_to_what_is_no_file() -> None:
-    write_figures("--json", Path("/dev/null"), Path("/dev/null"), "{}")
+    write_figures("--json", Path("/dev/null"), "{}")
     assert not Path("/dev/null").is_file()
     with pytest.raises(NoRoomError, match=r"/dev/full: figures cannot be written there: No space left on device"):
-        write_figures("--json", Path("/dev/full"), Path("/dev/full"), "{}")
+        write_figures("--json", Path("/dev/full"), "{}")
 
 
 @pytest.mark.parametrize("hang_up", [signal.SIG_IGN, signal.SIG_DFL])
