@@ -11,6 +11,7 @@ from typing import Literal
 import numpy as np
 
 from encoders.fusion import Fusion, Lists, fuse, points, target_ranks
+from encoders.live_encoder import LiveEncoder
 from encoders.protocols import DoubleArray, FloatArray, IntArray, LiveRetriever, Retriever
 from encoders.retrieval import EncoderRetriever
 
@@ -27,7 +28,7 @@ def lists_of(answers: Sequence[tuple[IntArray, FloatArray]], logits: Sequence[bo
 
 def logits_of(members: Sequence[Retriever]) -> tuple[bool, ...]:
     """Whose scores are logits, those of encoders; all others' count something."""
-    return tuple(isinstance(member, EncoderRetriever) for member in members)
+    return tuple(isinstance(member, EncoderRetriever | LiveEncoder) for member in members)
 
 
 class Blend:

@@ -72,6 +72,11 @@ class GRUEncoder(ModuleEncoder[GRUModule]):
         """``S``, here ``H``."""
         return self.module.config.hidden_dim
 
+    def place(self, items: IntArray, vectors: FloatArray) -> None:
+        """Let some items have other vectors; see `ModuleEncoder.place`."""
+        super().place(items, vectors)
+        self._steps.renew(items)
+
     def _states_after(self, windows_BT: IntArray, last_B: IntArray) -> FloatArray:
         return self._steps.through(windows_BT, last_B + 1)
 

@@ -81,10 +81,16 @@ class GRUSteps:
         self._candidate_bias_H = np.ascontiguousarray(state_bias[2 * H :])
         self._kept = self._from_items(embeddings) if len(embeddings) * 3 * H <= most_kept else None
 
-    def _from_items(self, embeddings_BD: FloatArray) -> FloatArray:
-        """What reaches the gates from items. Shape: ``(B, D)`` to ``(B, G)``."""
-        from_items: FloatArray = embeddings_BD @ self._of_input_DG + self._bias_G
+    def _from_items(self, embeddings: FloatArray) -> FloatArray:
+        """What reaches the gates from items. Shape: ``(..., D)`` to ``(..., G)``."""
+        from_items: FloatArray = embeddings @ self._of_input_DG + self._bias_G
         return from_items
+
+    def renew(self, items_B: IntArray) -> None:
+        """Work out anew what reaches the gates from items whose embeddings have changed. Shape: ``(B,)``."""
+        if self._kept is not None:
+            for item in items_B:  # one by one, so that an item's are the same to the bit beside whichever others
+                self._kept[item] = self._from_items(self._embeddings[item])
 
     def after(self, states_BH: FloatArray, items_B: IntArray) -> FloatArray:
         """States after one more item each. Shape: ``(B, H)`` and ``(B,)`` to ``(B, H)``.

@@ -129,6 +129,10 @@ class ModuleEncoder(SequenceEncoder, Generic[ModuleT]):
         """``D``: length of a query vector, and of an item vector."""
         return self._embeddings.shape[1]
 
+    def place(self, items: IntArray, vectors: FloatArray) -> None:
+        """Let some items have other vectors from now on, in place. Shape: ``(B,)`` and ``(B, D)``."""
+        self.item_vectors[items] = vectors
+
     def initial_states(self, n: int) -> FloatArray:
         """States of ``n`` empty windows. Shape: ``(n, S)``."""
         return np.zeros((n, self.state_size), dtype=np.float32)

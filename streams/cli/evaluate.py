@@ -80,7 +80,8 @@ def evaluate(
         bool,
         typer.Option(
             "--live",
-            help="Ask before each event as it arrives, and then let the model have it.",
+            help="Ask before each event as it arrives, and then let the model have it: popularity, markov and "
+            "session-knn learn it, encoders move the user's state and take up new items.",
             rich_help_panel=COMPARING,
         ),
     ] = False,

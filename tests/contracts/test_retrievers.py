@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
 
 from encoders.blend import Blend, LiveBlend, blend
 from encoders.bundle import ENCODERS
+from encoders.live_encoder import LiveEncoder
 from encoders.markov import Markov, MarkovConfig
+from encoders.neural import ModuleEncoder
 from encoders.popularity import LivePopularity, PopularityConfig, PopularityRetriever
 from encoders.protocols import LiveRetriever
 from encoders.retrieval import EncoderRetriever
@@ -19,6 +23,7 @@ from tests.contracts.retriever_contract import (
     BundledRetrieverContract,
     FullRetrieverContract,
     LiveRetrieverContract,
+    random_events,
 )
 
 
@@ -26,11 +31,19 @@ def popularity() -> PopularityRetriever:
     return PopularityRetriever(np.random.default_rng(1).random(N_ITEMS + 1, dtype=np.float32))
 
 
-def encoder_with_index(kind: str) -> EncoderRetriever:
+def encoder_of(kind: str) -> ModuleEncoder[Any]:
     torch.manual_seed(3)
     config = ENCODERS[kind].Config.model_validate({"embedding_dim": 8, "hidden_dim": 12})
-    encoder = ENCODERS[kind](ENCODERS[kind].build(N_ITEMS, config))
+    return ENCODERS[kind](ENCODERS[kind].build(N_ITEMS, config))
+
+
+def encoder_with_index(kind: str) -> EncoderRetriever:
+    encoder = encoder_of(kind)
     return EncoderRetriever(encoder, FlatIndex.build(encoder.item_vectors))
+
+
+def live_encoder(kind: str, is_trained: np.ndarray) -> LiveEncoder:
+    return LiveEncoder(encoder_of(kind), is_trained)
 
 
 def gru() -> EncoderRetriever:
@@ -95,6 +108,26 @@ class TestSessionKNN(BundledRetrieverContract):
 class TestSessionKNNWithLittleMemory(BundledRetrieverContract):
     def new(self) -> SessionKNN:
         return SessionKNN(SessionKNNConfig(max_clicks=128, n_recent=12, n_neighbours=8, lists_last_item=True))
+
+
+class TestLiveEncoder(LiveRetrieverContract):
+    """Of an encoder that was trained on two items of three."""
+
+    @pytest.fixture(params=ENCODERS, autouse=True)
+    def kind(self, request: pytest.FixtureRequest) -> str:
+        self._kind: str = request.param
+        return self._kind
+
+    def new(self) -> LiveEncoder:
+        return live_encoder(self._kind, np.arange(N_ITEMS + 1) % 3 > 0)
+
+    def test_who_has_learned_nothing_has_no_answers(self) -> None:
+        """Here who knows no item, neither from training nor by what is beside it."""
+        unknowing = live_encoder(self._kind, np.zeros(N_ITEMS + 1, dtype=bool))
+        unknowing.learn(*random_events())
+        items, scores = unknowing.retrieve(np.array([[0, 0, 0], [1, 2, 3]]), 4)
+        assert (items == 0).all()
+        assert (scores == -np.inf).all()
 
 
 class TestLiveBlend(LiveRetrieverContract):

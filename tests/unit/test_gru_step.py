@@ -83,3 +83,12 @@ def test_an_item_that_is_none_is_refused_before_it_is_looked_up(item: int) -> No
         encoder.encode(np.array([[1, item]]))
     with pytest.raises(ValueError, match="3 items for 1 states"):
         encoder.step(encoder.initial_states(1), np.array([1, 2, 3]))
+
+
+@pytest.mark.parametrize("most_kept", [MOST_KEPT, 0])
+def test_what_comes_from_items_is_renewed_with_their_embeddings(most_kept: int) -> None:
+    of, windows, lengths = module(), drawn(8, 5), np.full(8, 5)
+    ours = steps(of, most_kept)
+    of.item_embeddings.weight.detach().numpy()[[3, 7]] = 0.5
+    ours.renew(np.array([3, 7]))
+    np.testing.assert_allclose(ours.through(windows, lengths), torch_states(of, windows)[:, -1], atol=2e-6)

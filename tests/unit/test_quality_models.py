@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from encoders.live_encoder import LiveEncoder
 from tests.logs import make_log
 from tests.rankers import Silent
 from trainer.errors import DatasetError
@@ -57,6 +58,20 @@ def test_a_model_that_is_asked_live_learns_all_before_the_part() -> None:
     exam = leave_one_out(make_log([(u, i, 10 * u + i) for u in range(4) for i in range(5)]), Crop(4))
     frozen, live = (Workshop(None, 0.1, Silent()).make(plain("markov"), exam, 0, live=live) for live in (False, True))
     assert (best(frozen, 3), best(live, 3)) == (0, 4)
+
+
+def test_an_encoder_that_is_asked_live_takes_up_items_that_came_after_its_training(tmp_path: Path) -> None:
+    """Item 5 comes with the validation part only, behind 2, and everybody is then asked for it."""
+    log = make_log([(u, i, 10 * u + i) for u in range(9) for i in (0, 1, 2)] + [(8, 4, 83), (8, 3, 84)])
+    exam = leave_one_out(log, Crop(4))
+    text = "[gru]\nmax_epochs = 1\nembedding_dim = 4\nhidden_dim = 4"
+    ready = Workshop(None, 0.1, Silent()).make(contender(tmp_path, text), exam, 0, live=True)
+    assert isinstance(ready.answers, LiveEncoder)
+    there = ready.answers.retrieve(np.array([[1, 2]]), 9)[0]
+    assert 5 in there
+    assert 4 not in there  # that is asked for
+    ready.answers.learn(np.array([3, 3]), np.array([1, 4]), np.zeros(2))
+    assert 4 in ready.answers.retrieve(np.array([[1, 2]]), 9)[0]
 
 
 def test_popularity_decays_where_it_is_told_to(tmp_path: Path) -> None:

@@ -1,6 +1,6 @@
 """Contenders as models that answer: fitted, or having learned every event once.
 
-Shape letters: ``Q`` queries, ``M`` members, ``D`` length of a member's list.
+Shape letters: ``E`` events, ``Q`` queries, ``M`` members, ``D`` length of a member's list.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from pydantic import BaseModel
 from encoders.blend import blend, learned_weights, lists_of, logits_of
 from encoders.bundle import RETRIEVERS
 from encoders.fusion import Lists
+from encoders.live_encoder import LiveEncoder
 from encoders.neural import ModuleEncoder
 from encoders.protocols import FloatArray, IntArray, LiveRetriever, Retriever
 from trainer.errors import DatasetError
@@ -24,6 +25,7 @@ from trainer.evaluation.metrics import KS
 from trainer.evaluation.protocols import Exam, Part, held_out
 from trainer.evaluation.queries import Queries
 from trainer.evaluation.run import QUERIES_AT_ONCE, FullScores, allowed_lists
+from trainer.interactions import BoolArray
 from trainer.measure import exact
 from trainer.quality.contenders import BlendConfig, Contender
 from trainer.quality.cost import Cost, Stopwatch
@@ -83,7 +85,8 @@ class Workshop:
         if isinstance(config, TrainerSettings):
             settings = config.model_copy(update={"seed": seed, "device": self.device})
             fit = fit_encoder(exam, settings, self.folder, self.report, f"{exam.name}: training {contender.name}")
-            return Ready(exact(fit.encoder), fit.cost, fit.encoder)
+            answers = _going_live(fit.encoder, exam, part) if live else exact(fit.encoder)
+            return Ready(answers, fit.cost, fit.encoder)
         return _learned(config, exam, part if live else None)
 
     def _blend(self, contender: Contender, config: BlendConfig, exam: Exam, seed: int, part: Part, live: bool) -> Ready:
@@ -118,12 +121,27 @@ def _learned(config: BaseModel, exam: Exam, before: Part | None) -> Ready:
     """A retriever that has learned event after event: those before a part, or of the training part."""
     _warm_up(_fresh(config))
     watch, model = Stopwatch(), _fresh(config)
-    events = np.flatnonzero(exam.split.train if before is None else exam.before(before))
+    n_events = _let_learn(model, exam, exam.split.train if before is None else exam.before(before))
+    return Ready(model, watch.spent(n_events))
+
+
+def _going_live(encoder: ModuleEncoder[Any], exam: Exam, part: Part) -> LiveEncoder:
+    """A fitted encoder that has taken up what came between its training and a part."""
+    is_trained = np.zeros(len(encoder.item_vectors), dtype=bool)
+    is_trained[exam.numbers[exam.split.train]] = True
+    model = LiveEncoder(encoder, is_trained)
+    _let_learn(model, exam, exam.before(part))
+    return model
+
+
+def _let_learn(model: LiveRetriever, exam: Exam, which: BoolArray) -> int:
+    """Let a model have some of the events, and say how many these are. Shape: ``(E,)``."""
+    events = np.flatnonzero(which)
     users, items, times_s = exam.events.user_codes, exam.numbers, exam.events.times_ms / 1000
     for start in range(0, len(events), EVENTS_AT_ONCE):
         some = events[start : start + EVENTS_AT_ONCE]
         model.learn(users[some], items[some], times_s[some])
-    return Ready(model, watch.spent(len(events)))
+    return len(events)
 
 
 def _fresh(config: BaseModel) -> LiveRetriever:
