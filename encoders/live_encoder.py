@@ -30,6 +30,8 @@ from encoders.vocabulary import PADDING_ITEM
 BoolArray = npt.NDArray[np.bool_]
 MAX_CLICKS = 1 << 20
 """A session that clicked nothing among so many clicks of all sessions begins anew."""
+_SCORES_AT_ONCE = 1 << 22
+"""Scores that are held together, 16 MB."""
 
 
 class _Table(NamedTuple):
@@ -90,7 +92,13 @@ class LiveEncoder:
         is_known = self._table.is_trained_I | (self._table.n_near_I > 0)
         inside = np.where(windows < len(is_known), windows, PADDING_ITEM)
         _, queries = self._encoder.encode(np.where(is_known[inside], inside, PADDING_ITEM))
-        return _best(queries @ self._table.vectors_ID.T, is_known, k)
+        numbers_BK = np.zeros((len(queries), k), dtype=np.int64)
+        best_BK = np.full((len(queries), k), -np.inf, dtype=np.float32)
+        n_rows = max(1, _SCORES_AT_ONCE // len(is_known))
+        for start in range(0, len(queries), n_rows):
+            rows = slice(start, start + n_rows)
+            _best(queries[rows] @ self._table.vectors_ID.T, is_known, numbers_BK[rows], best_BK[rows])
+        return numbers_BK, best_BK
 
 
 def _with_vectors(encoder: ModuleEncoder[Any], vectors: FloatArray) -> ModuleEncoder[Any]:
@@ -125,14 +133,11 @@ def _draw_near(table: _Table, item: Int, neighbour: Int, moved_I: BoolArray) -> 
 
 
 @compiled
-def _best(scores_BI: FloatArray, is_known_I: BoolArray, k: int) -> tuple[IntArray, FloatArray]:
-    """The known items with the highest scores. Shape: ``(B, I)`` to ``(B, K)`` and ``(B, K)``."""
-    numbers_BK = np.zeros((len(scores_BI), k), dtype=np.int64)
-    best_BK = np.full((len(scores_BI), k), -np.inf, dtype=np.float32)
+def _best(scores_BI: FloatArray, is_known_I: BoolArray, numbers_BK: IntArray, best_BK: FloatArray) -> None:
+    """The known items with the highest scores, put in place, best first."""
     for b in range(len(scores_BI)):
         n = 0
         for item in range(1, len(is_known_I)):
             if is_known_I[item]:
                 n = offer(best_BK[b], numbers_BK[b], n, scores_BI[b, item], item)
         put_in_order(best_BK[b], numbers_BK[b], n)
-    return numbers_BK, best_BK

@@ -134,3 +134,10 @@ def test_in_a_blend_its_scores_are_logits() -> None:
     mixed = blend([LiveEncoder(encoder(), TRAINED), Markov()], fusion="probability")
     assert isinstance(mixed, LiveBlend)
     assert mixed.logits == (True, False)
+
+
+def test_many_windows_are_answered_a_few_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    model, windows = LiveEncoder(encoder(), TRAINED), np.arange(60).reshape(20, 3) % 5 + 1
+    expected = scores_of(model, windows)
+    monkeypatch.setattr("encoders.live_encoder._SCORES_AT_ONCE", 3 * (N_ITEMS + 1))
+    np.testing.assert_allclose(scores_of(model, windows), expected, atol=1e-6)
