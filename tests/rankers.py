@@ -21,6 +21,17 @@ class Silent:
         self.told.append((label, done, total))
 
 
+class Telling(Silent):
+    """A report that keeps what was said, too."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.said: list[str] = []
+
+    def say(self, text: str) -> None:
+        self.said.append(text)
+
+
 class _Alike(SequenceEncoder):
     """An encoder of one dimension whose query is 1, so that item vectors are scores."""
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.rankers import Silent
+from tests.rankers import Silent, Telling
 from trainer.errors import ContenderError, DatasetError
 from trainer.evaluation import EvaluationSet, read_set
 from trainer.evaluation.summary import Result
@@ -38,9 +38,15 @@ def shop(tmp_path: Path) -> EvaluationSet:
     return data_set(tmp_path / "serenade-sample", [*steps("train", range(12)), *steps("test", range(12, 20), new=2)])
 
 
-def run(data: EvaluationSet, *names: str, live: bool | None = None, settings: FileSettings | None = None) -> Result:
+def run(
+    data: EvaluationSet,
+    *names: str,
+    live: bool | None = None,
+    settings: FileSettings | None = None,
+    report: Silent | None = None,
+) -> Result:
     settings, running = settings or FileSettings(), entrants(Configuration().pick(names), [0])
-    return compare(data, settings, running, Workshop(None, 0.25, Silent()), Silent(), live=live)
+    return compare(data, settings, running, Workshop(None, 0.25, Silent()), report or Silent(), live=live)
 
 
 def test_models_stand_beside_each_other_with_their_cost(shop: EvaluationSet) -> None:
@@ -81,7 +87,16 @@ def test_an_encoder_says_what_a_step_costs_and_a_seed_more_is_a_model_more(shop:
 def test_a_part_with_new_items_only_is_refused(tmp_path: Path) -> None:
     rows = [*steps("train", range(12)), *((20, 100 + i, "test") for i in range(4))]
     with pytest.raises(DatasetError, match="the training part has none of the items of the test part"):
-        run(data_set(tmp_path / "serenade-sample", rows), "popularity", live=True)
+        run(data_set(tmp_path / "serenade-sample", rows), "popularity", live=True, report=Telling())
+
+
+def test_a_period_of_new_items_only_is_said_to_count_apart(tmp_path: Path) -> None:
+    """Of three periods the last has sessions of items that nobody has had before."""
+    rows = [*steps("0", range(6)), *steps("1", range(6, 12)), *((s, 100 + s, "2") for s in (20, 20, 21, 21))]
+    report = Telling()
+    result = run(data_set(tmp_path / "diginetica-ader", rows), "popularity", live=True, report=report)
+    assert report.said == ["period 2: asks for new items only; it counts in the figures with new items alone"]
+    assert (result["n_queries"], result["n_queries_with_new_items"]) == (18, 20)
 
 
 def test_models_that_are_live_are_not_compared_with_those_that_are_not(shop: EvaluationSet, tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from encoders.window import WindowRule
 from tests.logs import make_log
-from tests.rankers import Silent
+from tests.rankers import Silent, Telling
 from trainer.errors import NothingToTrainError, TrainingError
 from trainer.evaluation.protocols import Exam, leave_one_out
 from trainer.evaluation.queries import Crop, Excluded
@@ -23,16 +23,12 @@ LOG = make_log([(u, (u + i) % 7, i) for i in range(8) for u in range(12)])
 EXAM = leave_one_out(LOG, Crop(4))
 
 
-class Telling(Silent):
-    """A report that may be told anything, and dies at a step."""
+class Dying(Telling):
+    """A report that dies at a step."""
 
-    def __init__(self, dies_at: int = -1) -> None:
+    def __init__(self, dies_at: int) -> None:
         super().__init__()
-        self.said: list[str] = []
         self._dies_at = dies_at
-
-    def say(self, text: str) -> None:
-        self.said.append(text)
 
     def progress(self, label: str, done: int, total: int, note: str = "") -> None:
         super().progress(label, done, total, note)
@@ -81,7 +77,7 @@ def test_a_fit_to_other_negatives_is_another(tmp_path: Path) -> None:
 def test_a_fit_that_was_killed_goes_on_where_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(fits, "CHECKPOINT_EVERY_S", 0.0)
     with pytest.raises(KeyboardInterrupt):
-        fit_encoder(EXAM, SETTINGS, tmp_path, Telling(dies_at=5), "fit")
+        fit_encoder(EXAM, SETTINGS, tmp_path, Dying(dies_at=5), "fit")
     report = Telling()
     taken_up = fit_encoder(EXAM, SETTINGS, tmp_path, report, "fit")
     assert [done for _, done, _ in report.told] == list(range(6, 19))

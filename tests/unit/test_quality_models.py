@@ -9,7 +9,7 @@ import pytest
 
 from encoders.live_encoder import LiveEncoder
 from tests.logs import make_log
-from tests.rankers import Silent
+from tests.rankers import Silent, Telling
 from trainer.errors import DatasetError
 from trainer.evaluation.protocols import held_out, leave_one_out, sessions
 from trainer.evaluation.queries import Crop
@@ -19,15 +19,6 @@ from trainer.quality.models import Ready, Workshop
 STEPS = make_log([(u, (3 * u + i) % 9, 20 * u + i) for u in range(30) for i in range(4)])
 """Thirty sessions: whatever comes, the next item number follows."""
 EXAM = sessions(STEPS, np.where(STEPS.user_codes < 24, "train", "test"), Crop(4))
-
-
-class Telling(Silent):
-    def __init__(self) -> None:
-        super().__init__()
-        self.said: list[str] = []
-
-    def say(self, text: str) -> None:
-        self.said.append(text)
 
 
 def contender(tmp_path: Path, text: str) -> Contender:

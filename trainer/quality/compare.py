@@ -168,6 +168,8 @@ def _ask(exam: Exam, ready: dict[str, Ready], part: Part, live: bool, report: Re
     if live:
         answers = {name: each.answers for name, each in ready.items()}
         is_of_known = queries.is_of_known if exam.known_items_only else np.ones(len(queries), dtype=bool)
+        if not is_of_known.any():
+            report.say(f"{exam.name}: asks for new items only; it counts in the figures with new items alone")
         return evaluate_live(answers, exam, report, part, knows_past=True), is_of_known
     evaluation = evaluate({name: each.ranked for name, each in ready.items()}, queries, report)
     return evaluation, np.ones(len(queries), dtype=bool)
