@@ -1,9 +1,10 @@
 """An encoder that takes up items as they arrive, though it was trained before there were any clicks on them.
 
-A new item gets the mean of the vectors of those items that were clicked just before it or just after, each as often as
-that happened. So it is found where its neighbours are found, and a window that holds it is encoded as if it held one of
-them. That moves nothing else: what was trained stays as it is until it is trained again. It is folding in (Sarwar et
-al.), with the neighbours' vectors in place of the users'.
+A new item gets the mean of the vectors of those trained items that were clicked just before it or just after, each as
+often as that happened. So it is found where its neighbours are found, and a window that holds it is encoded as if it
+held one of them. Until it has a trained neighbour, it is lent the vector of the first new one beside it that has any.
+That moves nothing else: what was trained stays as it is until it is trained again. It is folding in (Sarwar et al.),
+with the neighbours' vectors in place of the users'. Workers do not do so yet: evaluation does.
 
 Shape letters: ``B`` events or windows, ``I`` item numbers, ``D`` embedding dimension, ``K`` answers.
 
@@ -30,6 +31,7 @@ from encoders.vocabulary import PADDING_ITEM
 BoolArray = npt.NDArray[np.bool_]
 MAX_CLICKS = 1 << 20
 """A session that clicked nothing among so many clicks of all sessions begins anew."""
+_LENT = -1
 _SCORES_AT_ONCE = 1 << 22
 """Scores that are held together, 16 MB."""
 
@@ -40,7 +42,8 @@ class _Table(NamedTuple):
     is_trained_I: BoolArray
     """Which items the encoder was trained on; they never move."""
     n_near_I: IntArray
-    """How often another item had one beside it whose vector was known: its own is the mean of so many."""
+    """How often a new item had a trained one beside it: its vector is the mean of so many. `_LENT` for one that has
+    that of another new item, 0 for one without a vector."""
     vectors_ID: FloatArray
 
 
@@ -89,7 +92,7 @@ class LiveEncoder:
 
     def retrieve(self, windows: IntArray, k: int) -> tuple[IntArray, FloatArray]:
         """The best ``k`` of the items that are known for each window, best first; see `Retriever.retrieve`."""
-        is_known = self._table.is_trained_I | (self._table.n_near_I > 0)
+        is_known = self._table.is_trained_I | (self._table.n_near_I != 0)
         inside = np.where(windows < len(is_known), windows, PADDING_ITEM)
         _, queries = self._encoder.encode(np.where(is_known[inside], inside, PADDING_ITEM))
         numbers_BK = np.zeros((len(queries), k), dtype=np.int64)
@@ -122,11 +125,18 @@ def _learn(log: ClickLog, table: _Table, sessions: IntArray, items: IntArray, mo
 
 @compiled
 def _draw_near(table: _Table, item: Int, neighbour: Int, moved_I: BoolArray) -> None:
-    """Let an item's vector be the mean over one neighbour more, unless it was trained, or the neighbour has none."""
-    if table.is_trained_I[item] or not (table.is_trained_I[neighbour] or table.n_near_I[neighbour] > 0):
+    """Let a new item's vector be the mean over one trained neighbour more, or lend it that of a new one."""
+    if table.is_trained_I[item]:
         return
-    table.n_near_I[item] += 1
-    vector, other, share = table.vectors_ID[item], table.vectors_ID[neighbour], np.float32(1 / table.n_near_I[item])
+    if table.is_trained_I[neighbour]:
+        table.n_near_I[item] = 1 if table.n_near_I[item] == _LENT else table.n_near_I[item] + 1
+    elif table.n_near_I[item] == 0 and table.n_near_I[neighbour] != 0:
+        table.n_near_I[item] = _LENT
+    else:
+        return
+    vector, other, share = table.vectors_ID[item], table.vectors_ID[neighbour], np.float32(1)
+    if table.n_near_I[item] > 1:
+        share /= np.float32(table.n_near_I[item])
     for d in range(len(vector)):
         vector[d] += (other[d] - vector[d]) * share
     moved_I[item] = True

@@ -83,6 +83,7 @@ def compare_models(asked: Comparison, console: Console) -> None:
     """
     from streams.cli.training import ConsoleReport
     from trainer.evaluation import read_set, write_report
+    from trainer.evaluation.summary import with_new_items
     from trainer.quality.compare import compare, entrants
     from trainer.quality.models import Workshop
 
@@ -107,7 +108,7 @@ def compare_models(asked: Comparison, console: Console) -> None:
     except KeyboardInterrupt:
         console.print(f"\nstopped; the next run finds in {asked.fits} what was fitted", highlight=False)
         raise typer.Exit(130) from None
-    for table in (accuracy_table(result), costs_table(result)):
+    for table in (*map(accuracy_table, filter(None, (result, with_new_items(result)))), costs_table(result)):
         console.print(table)
     if asked.json_file:
         content = json.dumps(result, indent=2, ensure_ascii=False) + "\n"

@@ -81,7 +81,8 @@ def evaluate(
         typer.Option(
             "--live",
             help="Ask before each event as it arrives, and then let the model have it: popularity, markov and "
-            "session-knn learn it, encoders move the user's state and take up new items.",
+            "session-knn learn it, encoders move the user's state and take up new items. Figures of queries that "
+            "others are asked, too, come first, those with new items after them.",
             rich_help_panel=COMPARING,
         ),
     ] = False,

@@ -89,6 +89,26 @@ def test_a_new_item_beside_another_that_has_a_vector_gets_one() -> None:
     assert (found[:, 4] == -np.inf).all()
 
 
+def test_a_new_item_is_no_neighbour_where_there_are_trained_ones() -> None:
+    """Items 5 and 6 are new, and one after the other again and again; what says where they are is 1 and 2 beside 5."""
+    model = LiveEncoder(encoder(), np.arange(N_ITEMS + 1) < 5)
+    click(model, (0, 1), (0, 5), (0, 6), (0, 5), (0, 6), (0, 5), (1, 2), (1, 5))
+    windows = np.array([[0, 0, 1], [0, 2, 4], [3, 1, 4]])
+    vectors, queries = encoder().item_vectors, encoder().encode(windows)[1]
+    found = scores_of(model, windows)
+    np.testing.assert_allclose(found[:, 5], queries @ ((vectors[1] + vectors[2]) / 2), atol=1e-6)
+    np.testing.assert_allclose(found[:, 6], queries @ vectors[1], atol=1e-6)
+    click(model, (2, 3), (2, 6))  # in place of what it was lent
+    np.testing.assert_allclose(scores_of(model, windows)[:, 6], queries @ vectors[3], atol=1e-6)
+
+
+def test_a_repeated_click_says_nothing_of_where_an_item_is() -> None:
+    model, vectors = LiveEncoder(encoder(), TRAINED), encoder().item_vectors
+    click(model, (1, 2), (1, NEW), (1, NEW), (2, 3), (2, NEW))
+    vector = (vectors[2] + vectors[3]) / 2
+    np.testing.assert_allclose(scores_of(model)[:, NEW], encoder().encode(WINDOWS)[1] @ vector, atol=1e-6)
+
+
 def test_what_was_trained_stays_where_it_is() -> None:
     model = LiveEncoder(encoder(), TRAINED)
     before = scores_of(model)

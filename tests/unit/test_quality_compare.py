@@ -10,7 +10,8 @@ import pytest
 from tests.rankers import Silent, Telling
 from trainer.errors import ContenderError, DatasetError
 from trainer.evaluation import EvaluationSet, read_set
-from trainer.evaluation.summary import Result
+from trainer.evaluation.report import markdown
+from trainer.evaluation.summary import Result, with_new_items
 from trainer.quality.compare import Entrant, compare, entrants
 from trainer.quality.contenders import Configuration, FileSettings, read_configuration
 from trainer.quality.models import Workshop
@@ -67,6 +68,17 @@ def test_live_figures_are_of_the_queries_that_others_are_asked_and_new_items_apa
     assert "n_queries_with_new_items" not in frozen
 
 
+def test_figures_with_new_items_are_told_beside_the_others(shop: EvaluationSet) -> None:
+    frozen, live = run(shop, "markov"), run(shop, "markov", "popularity", live=True)
+    assert with_new_items(frozen) is None
+    whole = with_new_items(live)
+    assert whole is not None
+    assert whole["models"]["markov"]["figures"] == live["models"]["markov"]["figures_with_new_items"]
+    assert whole["differences"][0]["figures"]["mrr@5"] != live["differences"][0]["figures"]["mrr@5"]
+    assert "26 queries" in markdown(live)
+    assert "new items" not in markdown(frozen)
+
+
 def test_a_file_may_say_what_is_listed_and_how_windows_are_cut(shop: EvaluationSet) -> None:
     settings = FileSettings(excluded="seen", windows="served")
     assert run(shop, "markov", settings=settings)["protocol"].endswith(
@@ -84,10 +96,28 @@ def test_an_encoder_says_what_a_step_costs_and_a_seed_more_is_a_model_more(shop:
     assert "us_per_step" not in result["models"]["popularity"]["fit"]
 
 
-def test_a_part_with_new_items_only_is_refused(tmp_path: Path) -> None:
-    rows = [*steps("train", range(12)), *((20, 100 + i, "test") for i in range(4))]
-    with pytest.raises(DatasetError, match="the training part has none of the items of the test part"):
-        run(data_set(tmp_path / "serenade-sample", rows), "popularity", live=True, report=Telling())
+def test_a_part_with_new_items_only_has_figures_where_it_is_asked_live(tmp_path: Path) -> None:
+    """Every session is of items that only the one before it had: known since just now, and new to the training."""
+    rows = [*steps("train", range(12)), *((20 + s, 100 + i, "test") for s in range(2) for i in range(4))]
+    data, report = data_set(tmp_path / "serenade-sample", rows), Telling()
+    result = run(data, "markov", live=True, report=report)
+    assert report.said[-1].startswith("serenade-sample: the training part has none of the items of the test part")
+    assert result["n_queries"] == 6
+    assert result["models"]["markov"]["figures"]["recall@5"]["mean"] == 0.5
+    with pytest.raises(DatasetError, match="nothing can be asked"):
+        run(data, "markov")
+
+
+def test_what_cannot_be_replayed_is_refused_before_a_model_is_made(tmp_path: Path) -> None:
+    lines = "".join(f"u{u},i{(u + i) % 7},,view,\n" for u in range(6) for i in range(4))
+    (tmp_path / "events.csv").write_text(HEADER + lines)
+    report = Silent()
+    with pytest.raises(DatasetError, match="whose event came first"):
+        compare(
+            read_set(tmp_path), FileSettings(), entrants(Configuration().pick(["gru"]), [0]),
+            Workshop(None, 0.25, report), report, live=True,
+        )  # fmt: skip
+    assert report.told == []
 
 
 def test_a_period_of_new_items_only_is_said_to_count_apart(tmp_path: Path) -> None:

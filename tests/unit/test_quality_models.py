@@ -7,7 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from encoders.blend import LiveBlend
 from encoders.live_encoder import LiveEncoder
+from encoders.markov import Markov
 from tests.logs import make_log
 from tests.rankers import Silent, Telling
 from trainer.errors import DatasetError
@@ -63,6 +65,37 @@ def test_an_encoder_that_is_asked_live_takes_up_items_that_came_after_its_traini
     assert 4 not in there  # that is asked for
     ready.answers.learn(np.array([3, 3]), np.array([1, 4]), np.zeros(2))
     assert 4 in ready.answers.retrieve(np.array([[1, 2]]), 9)[0]
+
+
+def test_an_encoder_that_is_asked_live_has_not_seen_the_part_that_it_is_asked(tmp_path: Path) -> None:
+    """Item 4 comes in the validation part, 5 in the test part."""
+    log = make_log([(u, i, 10 * u + i) for u in range(4) for i in (0, 1, 2)] + [(3, 3, 33), (3, 4, 34)])
+    one = contender(tmp_path, "[gru]\nmax_epochs = 1\nembedding_dim = 4\nhidden_dim = 4")
+    for part, there in (("validation", {1, 2, 3}), ("test", {1, 2, 3, 4})):
+        ready = Workshop(None, 0.1, Silent()).make(one, leave_one_out(log, Crop(4)), 0, part, live=True)
+        assert set(ready.answers.retrieve(np.array([[1, 2]]), 5)[0][0].tolist()) - {0} == there
+
+
+def test_the_members_of_a_blend_that_is_asked_live_are_live_and_of_its_seed(tmp_path: Path) -> None:
+    text = """
+        [gru]
+        max_epochs = 1
+        embedding_dim = 4
+        hidden_dim = 4
+        [b]
+        model = "blend"
+        members = ["gru", "markov"]
+        weights = [1, 1]
+    """
+    made = [Workshop(None, 0.1, Silent()).make(contender(tmp_path, text), EXAM, seed, live=True) for seed in (0, 1)]
+    lists = []
+    for ready in made:
+        assert isinstance(ready.answers, LiveBlend)
+        gru, markov = ready.answers.members
+        assert isinstance(gru, LiveEncoder)
+        assert isinstance(markov, Markov)
+        lists.append(gru.retrieve(np.array([[1, 2]]), 9)[1])
+    assert not np.allclose(*lists)
 
 
 def test_popularity_decays_where_it_is_told_to(tmp_path: Path) -> None:

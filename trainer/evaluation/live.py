@@ -48,8 +48,7 @@ def evaluate_live(
     Raises:
         DatasetError: If it is not known in which order the events of all users arrived.
     """
-    if not exam.has_arrival:
-        raise DatasetError("a live replay needs to know whose event came first; this data set holds no such order")
+    insist_on_arrival(exam)
     queries = replace(exam, known_items_only=False).queries(part)
     is_new = exam.split.validation if part == "validation" else exam.split.test
     answers = {}
@@ -59,6 +58,16 @@ def evaluate_live(
             replay.learn_all(np.flatnonzero(exam.before(part)))
         answers[name] = replay.run(np.flatnonzero(is_new), k, report, f"replaying to {name}")
     return Evaluation(queries.users, queries.item_counts, answers)
+
+
+def insist_on_arrival(exam: Exam) -> None:
+    """Refuse an exam that cannot be replayed.
+
+    Raises:
+        DatasetError: If it is not known in which order the events of all users arrived.
+    """
+    if not exam.has_arrival:
+        raise DatasetError("a live replay needs to know whose event came first; this data set holds no such order")
 
 
 class _Replay:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from trainer.evaluation.plots import draw_accuracy, draw_differences
-from trainer.evaluation.summary import Result
+from trainer.evaluation.summary import Result, with_new_items
 
 PAGE, FIGURES = "report.md", "result.json"
 COLUMNS = {"recall": "recall = hit rate", "precision": "precision", "f1": "F1", "ndcg": "ndcg", "mrr": "mrr"}
@@ -64,6 +64,9 @@ def markdown(result: Result, plots: Sequence[str] = ()) -> str:
     parts = [f"# {title}\n", _about(result)]
     parts += [f"![{Path(plot).stem}]({plot})\n" for plot in plots]
     parts += [f"## At {k}\n\n{_accuracy(result, k)}" for k in _ks(result)]
+    if whole := with_new_items(result):
+        shown = _compared_at(result)
+        parts.append(f"## At {shown}, new items included: {whole['n_queries']:,} queries\n\n{_accuracy(whole, shown)}")
     if result["differences"]:
         shown = _compared_at(result)
         parts.append(f"## Differences at {shown}, on the same queries\n\n{_differences(result, shown)}")

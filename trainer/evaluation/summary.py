@@ -35,7 +35,23 @@ Result = dict[str, Any]
 * ``models``: by name ``figures``, by name ``mean``, ``low`` and ``high``; ``beyond``, by name a number;
   ``us_per_query`` and ``learning_us_per_query``; whoever fitted it may add ``fit``, by name a number
 * ``differences``: of ``model`` over ``baseline``, for each pair of models, ``figures`` as above
+* where models were asked live for items that the training part does not have, too: ``n_queries_with_new_items``,
+  ``differences_with_new_items`` and of each model ``figures_with_new_items``
 """
+
+
+def with_new_items(result: Result) -> Result | None:
+    """The same result with the queries of new items among the others; None where there are none."""
+    if "n_queries_with_new_items" not in result:
+        return None
+    models = {name: {**model, "figures": model["figures_with_new_items"]} for name, model in result["models"].items()}
+    return {
+        **result,
+        "n_queries": result["n_queries_with_new_items"],
+        "differences": result["differences_with_new_items"],
+        "protocol": f"{result['protocol']}, new items included",
+        "models": models,
+    }
 
 
 def summarise(

@@ -12,7 +12,7 @@ import numpy as np
 from encoders.neural import ModuleEncoder
 from encoders.window import WindowRule
 from trainer.errors import ContenderError, DatasetError
-from trainer.evaluation.live import evaluate_live
+from trainer.evaluation.live import evaluate_live, insist_on_arrival
 from trainer.evaluation.metrics import category_vectors
 from trainer.evaluation.protocols import Exam, Part, held_out
 from trainer.evaluation.queries import Crop
@@ -78,8 +78,8 @@ def compare(
     Returns:
         As `summarise` gives it, and of each model under ``fit`` what making it cost, and what it came to. Models that
         are asked live may learn items that the training part does not have; so that their figures are of the queries
-        that others are asked, too, those of such items have figures of their own: ``figures_with_new_items``, of
-        ``n_queries_with_new_items``.
+        that others are asked, too, all with those of such items have figures of their own: ``figures_with_new_items``,
+        of ``n_queries_with_new_items``. Where every query is of such an item, the figures are of these.
 
     Raises:
         TrainerError: If a model cannot be made, or the data set cannot be asked so.
@@ -88,14 +88,16 @@ def compare(
     insist_on_enough(data)
     asked, made, protocol = [], [], ""
     for exam in _exams(data, settings, part, live):
+        insist_on_questions(exam, part, live)
         ready = {one.label: workshop.make(one.contender, exam, one.seed, part, live) for one in running}
         asked.append(_ask(exam, ready, part, live, report))
         made.append({name: (each.cost, each.weights, step_us(each.encoder)) for name, each in ready.items()})
         protocol = _protocol(exam, part, live)
     if not any(is_of_known.any() for _, is_of_known in asked):
-        raise DatasetError(
-            f"{data.name}: nothing can be asked: the training part has none of the items of the {part} part"
+        report.say(
+            f"{data.name}: the training part has none of the items of the {part} part, so figures are of new items"
         )
+        asked = [(evaluation, np.ones_like(is_of_known)) for evaluation, is_of_known in asked]
     vectors = category_vectors(data.categories) if any(data.categories) else None
     result = summarise(
         [evaluation.where(is_of_known) for evaluation, is_of_known in asked if is_of_known.any()],
@@ -106,6 +108,7 @@ def compare(
     if not all(is_of_known.all() for _, is_of_known in asked):
         with_new = summarise([evaluation for evaluation, _ in asked])
         result["n_queries_with_new_items"] = with_new["n_queries"]
+        result["differences_with_new_items"] = with_new["differences"]
         for name, model in with_new["models"].items():
             result["models"][name]["figures_with_new_items"] = model["figures"]
     for name, model in result["models"].items():
@@ -122,6 +125,18 @@ def insist_on_enough(data: EvaluationSet) -> None:
     for ids, what in ((data.events.user_ids, "user"), (data.events.item_ids, "item")):
         if len(ids) < 2:
             raise DatasetError(f"{data.name} has events of one {what} only; models are compared on at least 2 {what}s")
+
+
+def insist_on_questions(exam: Exam, part: Part, live: bool) -> None:
+    """Refuse an exam in which nothing can be asked, before models are fitted for it.
+
+    Raises:
+        DatasetError: If that is so.
+    """
+    if live:
+        insist_on_arrival(exam)
+    if not len(exam.queries(part)):
+        raise DatasetError(f"{exam.name}: nothing can be asked, as nobody in the {part} part has an event before")
 
 
 def step_us(encoder: ModuleEncoder[Any] | None) -> float | None:
@@ -163,8 +178,6 @@ def _exams(data: EvaluationSet, settings: FileSettings, part: Part, live: bool) 
 def _ask(exam: Exam, ready: dict[str, Ready], part: Part, live: bool, report: Report) -> tuple[Evaluation, BoolArray]:
     """What models answered, and which queries are of items that the training part has."""
     queries = exam.queries(part)
-    if not len(queries):
-        raise DatasetError(f"{exam.name}: nothing can be asked, as nobody in the {part} part has an event before")
     if live:
         answers = {name: each.answers for name, each in ready.items()}
         is_of_known = queries.is_of_known if exam.known_items_only else np.ones(len(queries), dtype=bool)
