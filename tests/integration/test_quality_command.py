@@ -79,7 +79,8 @@ def test_cells_are_run_side_by_side(data: Path, tmp_path: Path) -> None:
         content = json.loads((tmp_path / f"{name}.json").read_text())
         assert content["fit"]["wall_s"] < summary["wall_s"]
         # Lines of cells that are run at once say whose they are.
-        assert any(line.startswith(f"{name}: ") and "evaluating" in line for line in done.stdout.splitlines())
+        lines = [line for line in done.stdout.splitlines() if line.startswith(f"{name}: ")]
+        assert any("evaluating" in line for line in lines), done.stdout
     # A run that finds everything there says nothing new of the time; one that finds a fit says that it did.
     again = quality(data, tmp_path, "serenade-sample", "gru", "--seed", "1", "--summary", f"{tmp_path}/run.json")
     assert "nothing was run, so" in again.stdout
