@@ -32,6 +32,7 @@ BoolArray = npt.NDArray[np.bool_]
 MAX_CLICKS = 1 << 20
 """A session that clicked nothing among so many clicks of all sessions begins anew."""
 _LENT = -1
+"""In place of a number of neighbours; see `_Table`."""
 _SCORES_AT_ONCE = 1 << 22
 """Scores that are held together, 16 MB."""
 
@@ -81,9 +82,8 @@ class LiveEncoder:
         self._log = with_room(self._log, len(items), n_items, MAX_CLICKS)
         if n_items >= len(self._table.vectors_ID):
             is_trained, n_near, vectors = self._table
-            self._table = _Table(
-                *(grown(is_trained, n_items + 1), grown(n_near, n_items + 1), grown(vectors, n_items + 1))
-            )
+            n_rows = n_items + 1
+            self._table = _Table(grown(is_trained, n_rows), grown(n_near, n_rows), grown(vectors, n_rows))
             self._encoder = _with_vectors(self._encoder, self._table.vectors_ID)
         moved = np.zeros(len(self._table.vectors_ID), dtype=np.bool_)
         _learn(self._log, self._table, sessions, items, moved)

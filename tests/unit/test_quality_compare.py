@@ -101,7 +101,8 @@ def test_a_part_with_new_items_only_has_figures_where_it_is_asked_live(tmp_path:
     rows = [*steps("train", range(12)), *((20 + s, 100 + i, "test") for s in range(2) for i in range(4))]
     data, report = data_set(tmp_path / "serenade-sample", rows), Telling()
     result = run(data, "markov", live=True, report=report)
-    assert report.said[-1].startswith("serenade-sample: the training part has none of the items of the test part")
+    (said,) = report.said
+    assert said.startswith("serenade-sample: the training part has none of the items of the test part")
     assert result["n_queries"] == 6
     assert result["models"]["markov"]["figures"]["recall@5"]["mean"] == 0.5
     with pytest.raises(DatasetError, match="nothing can be asked"):
@@ -125,7 +126,7 @@ def test_a_period_of_new_items_only_is_said_to_count_apart(tmp_path: Path) -> No
     rows = [*steps("0", range(6)), *steps("1", range(6, 12)), *((s, 100 + s, "2") for s in (20, 20, 21, 21))]
     report = Telling()
     result = run(data_set(tmp_path / "diginetica-ader", rows), "popularity", live=True, report=report)
-    assert report.said == ["period 2: asks for new items only; it counts in the figures with new items alone"]
+    assert report.said == ["period 2: asked for new items only, so in the figures with new items alone"]
     assert (result["n_queries"], result["n_queries_with_new_items"]) == (18, 20)
 
 

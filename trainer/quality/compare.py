@@ -15,7 +15,7 @@ from trainer.errors import ContenderError, DatasetError
 from trainer.evaluation.live import evaluate_live, insist_on_arrival
 from trainer.evaluation.metrics import category_vectors
 from trainer.evaluation.protocols import Exam, Part, held_out
-from trainer.evaluation.queries import Crop
+from trainer.evaluation.queries import Crop, Queries
 from trainer.evaluation.run import Evaluation, evaluate
 from trainer.evaluation.sets import EvaluationSet, exams
 from trainer.evaluation.summary import Result, summarise
@@ -86,18 +86,22 @@ def compare(
     """
     live = _mode(running, live)
     insist_on_enough(data)
-    asked, made, protocol = [], [], ""
+    asked, made, names, protocol = [], [], [], ""
     for exam in _exams(data, settings, part, live):
-        insist_on_questions(exam, part, live)
+        queries = _questions(exam, part, live)
         ready = {one.label: workshop.make(one.contender, exam, one.seed, part, live) for one in running}
-        asked.append(_ask(exam, ready, part, live, report))
+        asked.append(_ask(exam, queries, ready, part, live, report))
+        names.append(exam.name)
         made.append({name: (each.cost, each.weights, step_us(each.encoder)) for name, each in ready.items()})
         protocol = _protocol(exam, part, live)
-    if not any(is_of_known.any() for _, is_of_known in asked):
+    of_new = [name for name, (_, is_of_known) in zip(names, asked, strict=True) if not is_of_known.any()]
+    if len(of_new) == len(names):
         report.say(
             f"{data.name}: the training part has none of the items of the {part} part, so figures are of new items"
         )
         asked = [(evaluation, np.ones_like(is_of_known)) for evaluation, is_of_known in asked]
+    elif of_new:
+        report.say(f"{', '.join(of_new)}: asked for new items only, so in the figures with new items alone")
     vectors = category_vectors(data.categories) if any(data.categories) else None
     result = summarise(
         [evaluation.where(is_of_known) for evaluation, is_of_known in asked if is_of_known.any()],
@@ -127,16 +131,18 @@ def insist_on_enough(data: EvaluationSet) -> None:
             raise DatasetError(f"{data.name} has events of one {what} only; models are compared on at least 2 {what}s")
 
 
-def insist_on_questions(exam: Exam, part: Part, live: bool) -> None:
-    """Refuse an exam in which nothing can be asked, before models are fitted for it.
+def _questions(exam: Exam, part: Part, live: bool) -> Queries:
+    """What is asked of a part, looked at before models are fitted for it.
 
     Raises:
-        DatasetError: If that is so.
+        DatasetError: If nothing can be asked.
     """
     if live:
         insist_on_arrival(exam)
-    if not len(exam.queries(part)):
+    queries = exam.queries(part)
+    if not len(queries):
         raise DatasetError(f"{exam.name}: nothing can be asked, as nobody in the {part} part has an event before")
+    return queries
 
 
 def step_us(encoder: ModuleEncoder[Any] | None) -> float | None:
@@ -175,14 +181,13 @@ def _exams(data: EvaluationSet, settings: FileSettings, part: Part, live: bool) 
         yield held_out(chosen, settings.validation_fraction, not live) if part == "validation" else chosen
 
 
-def _ask(exam: Exam, ready: dict[str, Ready], part: Part, live: bool, report: Report) -> tuple[Evaluation, BoolArray]:
+def _ask(
+    exam: Exam, queries: Queries, ready: dict[str, Ready], part: Part, live: bool, report: Report
+) -> tuple[Evaluation, BoolArray]:
     """What models answered, and which queries are of items that the training part has."""
-    queries = exam.queries(part)
     if live:
         answers = {name: each.answers for name, each in ready.items()}
         is_of_known = queries.is_of_known if exam.known_items_only else np.ones(len(queries), dtype=bool)
-        if not is_of_known.any():
-            report.say(f"{exam.name}: asks for new items only; it counts in the figures with new items alone")
         return evaluate_live(answers, exam, report, part, knows_past=True), is_of_known
     evaluation = evaluate({name: each.ranked for name, each in ready.items()}, queries, report)
     return evaluation, np.ones(len(queries), dtype=bool)
