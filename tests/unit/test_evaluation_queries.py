@@ -93,12 +93,3 @@ def test_the_order_of_a_log_is_user_by_user() -> None:
 
 def test_a_log_without_events_has_no_queries() -> None:
     assert len(ask(make_log([]))) == 0
-
-
-@pytest.mark.parametrize(
-    ("unknown", "left"),
-    [(9, [True, True, True, True]), (2, [False, True, True, True]), (1, [False, True, False, True])],
-    ids=["every item is known", "a target is not", "a user's only event before is not"],
-)
-def test_queries_that_are_left_without_unknown_items_are_told(unknown: int, left: list[bool]) -> None:
-    assert ask(unknown=unknown).is_of_known.tolist() == left

@@ -11,6 +11,7 @@ from tests.rankers import Silent, Telling
 from trainer.errors import ContenderError, DatasetError
 from trainer.evaluation import EvaluationSet, read_set
 from trainer.evaluation.report import markdown
+from trainer.evaluation.sets import SplitBy
 from trainer.evaluation.summary import Result, with_new_items
 from trainer.quality.compare import Entrant, compare, entrants
 from trainer.quality.contenders import Configuration, FileSettings, read_configuration
@@ -66,6 +67,19 @@ def test_live_figures_are_of_the_queries_that_others_are_asked_and_new_items_apa
     model = live["models"]["markov"]
     assert model["figures_with_new_items"]["mrr@5"]["mean"] < model["figures"]["mrr@5"]["mean"]
     assert "n_queries_with_new_items" not in frozen
+
+
+@pytest.mark.parametrize(("split", "n_frozen", "n_alike"), [("global-time", 16, 16), ("global-time-last", 9, 8)])
+def test_what_validation_has_first_is_new_to_the_test_part_too(
+    tmp_path: Path, split: SplitBy, n_frozen: int, n_alike: int
+) -> None:
+    """One item comes first in the validation part: whoever drops it there does not know it in the test part either."""
+    rows = [(n % 9, n // 9 % 5, "") for n in range(178)]
+    rows[150] = rows[165] = rows[177] = (0, 77, "")
+    data, settings = data_set(tmp_path / "shop", rows), FileSettings(split=split)
+    frozen, live = run(data, "markov", settings=settings), run(data, "markov", settings=settings, live=True)
+    assert (frozen["n_queries"], live["n_queries"]) == (n_frozen, n_alike)
+    assert live["n_queries_with_new_items"] > n_alike
 
 
 def test_figures_with_new_items_are_told_beside_the_others(shop: EvaluationSet) -> None:

@@ -139,16 +139,6 @@ class Queries:
         """How many events the user had before each target. Shape: ``(Q,)``."""
         return self.order.n_before[self.targets]
 
-    @property
-    def is_of_known(self) -> BoolArray:
-        """Which queries are left where events of unknown items are dropped, as papers do. Shape: ``(Q,)``."""
-        known = self.numbers > 0
-        in_order = known[self.order.by_user]
-        n_known: IntArray = np.cumsum(in_order) - in_order  # before each place, over all users
-        n_before: IntArray = n_known[self.order.place] - n_known[self.order.first]
-        left: BoolArray = known[self.targets] & (n_before[self.targets] > 0)
-        return left
-
     def windows(self, queries: IntArray) -> IntArray:
         """What the model is fed, oldest first, padded on the left with 0. Shape: ``(B,)`` to ``(B, T)``."""
         return self.timelines.windows(self.timelines.previous[self.targets[queries]], self.numbers, self.max_len)

@@ -78,7 +78,7 @@ def compare(
     Returns:
         As `summarise` gives it, and of each model under ``fit`` what making it cost, and what it came to. Models that
         are asked live may learn items that the training part does not have; so that their figures are of the queries
-        that others are asked, too, all with those of such items have figures of their own: ``figures_with_new_items``,
+        that others are asked, too, all with those of new items have figures of their own: ``figures_with_new_items``,
         of ``n_queries_with_new_items``. Where every query is of such an item, the figures are of these.
 
     Raises:
@@ -87,29 +87,30 @@ def compare(
     live = _mode(running, live)
     insist_on_enough(data)
     asked, made, names, protocol = [], [], [], ""
-    for exam in _exams(data, settings, part, live):
+    exams_of_others = _exams(data, settings, part, drop_unknown=True)
+    for exam, of_others in zip(_exams(data, settings, part, drop_unknown=not live), exams_of_others, strict=True):
         queries = _questions(exam, part, live)
         ready = {one.label: workshop.make(one.contender, exam, one.seed, part, live) for one in running}
-        asked.append(_ask(exam, queries, ready, part, live, report))
+        asked.append((_ask(exam, queries, ready, part, live, report), _also_asked(queries, of_others.queries(part))))
         names.append(exam.name)
         made.append({name: (each.cost, each.weights, step_us(each.encoder)) for name, each in ready.items()})
         protocol = _protocol(exam, part, live)
-    of_new = [name for name, (_, is_of_known) in zip(names, asked, strict=True) if not is_of_known.any()]
+    of_new = [name for name, (_, is_alike) in zip(names, asked, strict=True) if not is_alike.any()]
     if len(of_new) == len(names):
         report.say(
             f"{data.name}: the training part has none of the items of the {part} part, so figures are of new items"
         )
-        asked = [(evaluation, np.ones_like(is_of_known)) for evaluation, is_of_known in asked]
+        asked = [(evaluation, np.ones_like(is_alike)) for evaluation, is_alike in asked]
     elif of_new:
         report.say(f"{', '.join(of_new)}: asked for new items only, so in the figures with new items alone")
     vectors = category_vectors(data.categories) if any(data.categories) else None
     result = summarise(
-        [evaluation.where(is_of_known) for evaluation, is_of_known in asked if is_of_known.any()],
+        [evaluation.where(is_alike) for evaluation, is_alike in asked if is_alike.any()],
         item_vectors=vectors,
         dataset=data.name,
         protocol=protocol,
     )
-    if not all(is_of_known.all() for _, is_of_known in asked):
+    if not all(is_alike.all() for _, is_alike in asked):
         with_new = summarise([evaluation for evaluation, _ in asked])
         result["n_queries_with_new_items"] = with_new["n_queries"]
         result["differences_with_new_items"] = with_new["differences"]
@@ -173,24 +174,25 @@ def _mode(running: Sequence[Entrant], live: bool | None) -> bool:
     return asked == {True}
 
 
-def _exams(data: EvaluationSet, settings: FileSettings, part: Part, live: bool) -> Iterator[Exam]:
+def _exams(data: EvaluationSet, settings: FileSettings, part: Part, drop_unknown: bool) -> Iterator[Exam]:
     """The exams of a data set as the file says."""
     windows = WindowRule() if settings.windows == "served" else None
-    for exam in exams(data, windows, drop_unknown=not live, split=settings.split):
+    for exam in exams(data, windows, drop_unknown, split=settings.split):
         chosen = replace(exam, excluded=settings.excluded or exam.excluded)
-        yield held_out(chosen, settings.validation_fraction, not live) if part == "validation" else chosen
+        yield held_out(chosen, settings.validation_fraction, drop_unknown) if part == "validation" else chosen
 
 
-def _ask(
-    exam: Exam, queries: Queries, ready: dict[str, Ready], part: Part, live: bool, report: Report
-) -> tuple[Evaluation, BoolArray]:
-    """What models answered, and which queries are of items that the training part has."""
+def _ask(exam: Exam, queries: Queries, ready: dict[str, Ready], part: Part, live: bool, report: Report) -> Evaluation:
+    """What models answered."""
     if live:
         answers = {name: each.answers for name, each in ready.items()}
-        is_of_known = queries.is_of_known if exam.known_items_only else np.ones(len(queries), dtype=bool)
-        return evaluate_live(answers, exam, report, part, knows_past=True), is_of_known
-    evaluation = evaluate({name: each.ranked for name, each in ready.items()}, queries, report)
-    return evaluation, np.ones(len(queries), dtype=bool)
+        return evaluate_live(answers, exam, report, part, knows_past=True)
+    return evaluate({name: each.ranked for name, each in ready.items()}, queries, report)
+
+
+def _also_asked(queries: Queries, of_others: Queries) -> BoolArray:
+    """Which of the queries are asked of others, too, by the place of their event in the data set. Shape: ``(Q,)``."""
+    return np.isin(queries.events.offsets[queries.targets], of_others.events.offsets[of_others.targets])
 
 
 def _protocol(exam: Exam, part: Part, live: bool) -> str:
