@@ -17,6 +17,7 @@ import numpy.typing as npt
 
 from encoders.events import EVENT_TRAITS, EventType
 from encoders.protocols import IntArray
+from encoders.window import WindowRule
 from trainer.datasets import LAYOUTS, Table, read_items
 from trainer.errors import DatasetError
 from trainer.evaluation.protocols import Exam, Labels, global_time, leave_one_out, periods, sessions
@@ -52,6 +53,17 @@ class EvaluationSet:
     """Whether it is known what came before what over all users, and not only for each."""
     categories: Sequence[Sequence[str]]
     """Of item number 1, 2, …; empty where nothing is known of the items."""
+
+    def admitted(self, rule: WindowRule) -> EvaluationSet:
+        """The events that enter windows: what a worker learns, and foretells.
+
+        Raises:
+            DatasetError: If there are none.
+        """
+        enters = np.isin(self.events.type_codes, list(rule.codes))
+        if not enters.any():
+            raise DatasetError(f"{self.name}: no event enters a window; those of {', '.join(rule.event_types)} would")
+        return replace(self, events=self.events.where(enters), labels=self.labels[enters])
 
 
 def set_folder(name: str) -> Path:
@@ -198,18 +210,20 @@ def exams(
 
     Args:
         data: One of `USAGES`; any other is split by global time if it has times, else by leaving one out.
-        windows: How windows are cut; by default as the papers do.
+        windows: How windows are cut; by default as the papers do. A worker's rule also says which events count at all.
         drop_unknown: Whether events of items that the training part does not have are dropped, as in the papers; where
             one is left out of each user, nothing is dropped. A replay in which models learn new items keeps them.
         split: One of `SPLITS`, in place of the paper's.
 
     Raises:
-        DatasetError: If a data set without times is to be split by time.
+        DatasetError: If a data set without times is to be split by time, or windows as served find no event to keep.
     """
     if split == "paper":
         usage = USAGES.get(data.name) or SPLITS["global-time" if data.has_arrival else "leave-one-out"]
     else:
         usage = SPLITS[split]
+    if isinstance(windows, WindowRule):
+        data = data.admitted(windows)
     return (replace(exam, has_arrival=data.has_arrival) for exam in usage(data, windows, drop_unknown))
 
 

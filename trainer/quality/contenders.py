@@ -129,7 +129,8 @@ class FileSettings(BaseModel):
     split: SplitBy = "paper"
     """What is learned, and what is asked."""
     windows: Literal["paper", "served"] = "paper"
-    """What models are fed: the crop of the data set's paper, or windows as workers keep them."""
+    """What models are fed: the crop of the data set's paper, or windows as workers keep them, who pass over events of
+    types that enter none."""
     excluded: Excluded | None = None
     """What may not be listed; None for the paper's choice."""
     validation_fraction: float = Field(default=0.1, gt=0, lt=0.5)
