@@ -123,6 +123,19 @@ def test_a_part_with_new_items_only_has_figures_where_it_is_asked_live(tmp_path:
         run(data, "markov")
 
 
+def test_members_of_a_blend_that_is_asked_live_have_not_learned_what_they_are_asked(tmp_path: Path) -> None:
+    """No step comes twice, so sequential rules that know the next one have been told."""
+    rows = [(s, (i * (s + 1)) % 13, "train" if s < 10 else "test") for s in range(12) for i in range(4)]
+    path = tmp_path / "c.toml"
+    path.write_text('[both]\nmodel = "blend"\nmembers = ["markov", "popularity"]\nweights = [1.0, 0.0]\n[markov]')
+    running = entrants(read_configuration(path).pick(["both", "markov"]), [0])
+    data = data_set(tmp_path / "serenade-sample", rows)
+    workshop = Workshop(None, 0.25, Silent())
+    result = compare(data, FileSettings(validation_fraction=0.3), running, workshop, Silent(), "validation", live=True)
+    both, markov = (result["models"][name]["figures"]["recall@5"]["mean"] for name in ("both", "markov"))
+    assert both == markov < 0.5
+
+
 def test_what_cannot_be_replayed_is_refused_before_a_model_is_made(tmp_path: Path) -> None:
     lines = "".join(f"u{u},i{(u + i) % 7},,view,\n" for u in range(6) for i in range(4))
     (tmp_path / "events.csv").write_text(HEADER + lines)
