@@ -43,6 +43,15 @@ class SplitBy(StrEnum):
     GLOBAL_TIME_LAST = "global-time-last"
 
 
+class ExcludedItems(StrEnum):
+    """What models may not list."""
+
+    NONE = "none"
+    LAST = "last"
+    FED = "fed"
+    SEEN = "seen"
+
+
 class Windows(StrEnum):
     """What models are fed."""
 
@@ -67,6 +76,7 @@ class Comparison:
     part: Part
     split: SplitBy | None
     windows: Windows | None
+    excluded: Sequence[ExcludedItems]
     live: bool
     seeds: Sequence[int]
     device: Device
@@ -98,7 +108,7 @@ def compare_models(asked: Comparison, console: Console) -> None:
     settings = configuration.settings
     given = {"split": asked.split, "windows": asked.windows}
     settings = settings.model_copy(update={name: choice.value for name, choice in given.items() if choice})
-    running = entrants(configuration.pick(asked.models), asked.seeds)
+    running = entrants(configuration.pick(asked.models), asked.seeds, [each.value for each in asked.excluded])
     try:
         with ConsoleReport(console) as report:
             report.say(f"Reading {folder}; models are set by {configuration.source}")

@@ -11,7 +11,7 @@ import typer
 
 from streams.cli.app import app
 from streams.cli.archive import ArchiveOption, NoArchiveOption, archive_folder
-from streams.cli.comparison import Device, Part, SplitBy, Windows
+from streams.cli.comparison import Device, ExcludedItems, Part, SplitBy, Windows
 from streams.cli.config import ConfigOption, SetOption, Settings, load_settings
 from streams.cli.room import insist_on_room, write_figures
 
@@ -94,6 +94,15 @@ def evaluate(
             rich_help_panel=COMPARING,
         ),
     ] = None,
+    excluded: Annotated[
+        list[ExcludedItems] | None,
+        typer.Option(
+            help="What may not be listed: nothing, the item just had, what the model is fed, or all that the user has "
+            "seen. Repeatable, to see what is best, on --part validation. Default: as the data set's paper has it.",
+            show_default=False,
+            rich_help_panel=COMPARING,
+        ),
+    ] = None,
     seeds: Annotated[
         list[int] | None,
         typer.Option("--seed", metavar="N", help="Of the fits; repeatable. Default: 0.", rich_help_panel=COMPARING),
@@ -130,6 +139,7 @@ def evaluate(
         "--split": split,
         "--live": live,
         "--windows": windows,
+        "--excluded": excluded,
         "--seed": seeds,
         "--device": device is not Device.CPU,
         "--output": output,
@@ -155,8 +165,8 @@ def evaluate(
 
     compare_models(
         Comparison(
-            names, data, models_config, part, split, windows, live, tuple(dict.fromkeys(seeds or [0])), device,
-            fits, output, json_file,
+            names, data, models_config, part, split, windows, tuple(dict.fromkeys(excluded or [])), live,
+            tuple(dict.fromkeys(seeds or [0])), device, fits, output, json_file,
         ),
         Console(),
     )  # fmt: skip

@@ -36,6 +36,7 @@ def asked(tmp_path: Path) -> Comparison:
         part=Part.TEST,
         split=None,
         windows=None,
+        excluded=(),
         live=False,
         seeds=(0,),
         device=Device.CPU,

@@ -248,6 +248,22 @@ def test_how_long_a_run_took_is_drawn_from_its_file(cells: list[Cell], tmp_path:
     assert line in drawn(cells, tmp_path)
 
 
+def test_a_comparison_is_drawn_from_its_file(cells: list[Cell], tmp_path: Path) -> None:
+    text = PAGE.replace("clock", "choice").replace("run:", "result:")
+    assert "Not run." in drawn(cells, tmp_path, text)
+    figures = {
+        figure: {"mean": 0.2, "low": 0.1, "high": 0.3} for figure in ("ndcg@10", "recall@10", "mrr@20", "recall@20")
+    }
+    models = {"markov, none excluded": {"figures": figures}}
+    (tmp_path / "choice.json").write_text(json.dumps({"models": models, "protocol": "asked", "n_queries": 1_000}))
+    found = drawn(cells, tmp_path, text)
+    assert f"| `markov, none excluded` |{4 * ' .2000 [.1000, .3000] |'}\n" in found
+    assert "*asked. 1,000 queries.*" in found
+    (tmp_path / "choice.json").write_text(json.dumps({"models": models}))
+    with pytest.raises(ContenderError, match=r"choice.json is damaged: 'protocol'"):
+        drawn(cells, tmp_path, text)
+
+
 def test_a_marker_without_an_end_of_its_own_takes_nothing_with_it(cells: list[Cell], tmp_path: Path) -> None:
     text = PAGE.replace("<!-- run: clock -->\n<!-- end -->", "<!-- run: clock -->\nMore prose.")
     assert "More prose." in drawn(cells, tmp_path, text)

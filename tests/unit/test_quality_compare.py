@@ -100,6 +100,17 @@ def test_a_file_may_say_what_is_listed_and_how_windows_are_cut(shop: EvaluationS
     )
 
 
+def test_models_are_asked_side_by_side_with_what_each_may_not_list(shop: EvaluationSet) -> None:
+    running = entrants(Configuration().pick(["markov"]), [0], ["none", "seen"])
+    result = compare(shop, FileSettings(), running, Workshop(None, 0.25, Silent()), Silent())
+    alone = [run(shop, "markov", settings=FileSettings(excluded=which)) for which in ("none", "seen")]
+    assert [model["figures"] for model in result["models"].values()] == [
+        a["models"]["markov"]["figures"] for a in alone
+    ]
+    assert list(result["models"]) == ["markov, none excluded", "markov, seen excluded"]
+    assert result["protocol"].endswith("what each says listed")
+
+
 def test_an_encoder_says_what_a_step_costs_and_a_seed_more_is_a_model_more(shop: EvaluationSet, tmp_path: Path) -> None:
     path = tmp_path / "c.toml"
     path.write_text("[gru]\nmax_epochs = 1\nembedding_dim = 4\nhidden_dim = 4\n[popularity]")

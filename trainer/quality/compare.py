@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -15,7 +15,7 @@ from trainer.errors import ContenderError, DatasetError
 from trainer.evaluation.live import evaluate_live, insist_on_arrival
 from trainer.evaluation.metrics import category_vectors
 from trainer.evaluation.protocols import Exam, Part, held_out
-from trainer.evaluation.queries import Crop, Queries
+from trainer.evaluation.queries import Crop, Excluded, Queries
 from trainer.evaluation.run import Evaluation, evaluate
 from trainer.evaluation.sets import EvaluationSet, exams
 from trainer.evaluation.summary import Result, summarise
@@ -37,22 +37,38 @@ class Entrant:
     seed: int = 0
     name: str = ""
     """What it is called in the result; by default as the contender."""
+    excluded: Excluded | None = None
+    """What it may not list; by default as the exam says."""
 
     @property
     def label(self) -> str:
         """What it is called."""
         return self.name or self.contender.name
 
+    def asked_of(self, exam: Exam) -> Exam:
+        """The exam, with what it may not list."""
+        return replace(exam, excluded=self.excluded or exam.excluded)
 
-def entrants(contenders: Sequence[Contender], seeds: Sequence[int]) -> list[Entrant]:
-    """Each contender once for each seed, if chance has a part in it; of several seeds, the name says which."""
+
+def entrants(contenders: Sequence[Contender], seeds: Sequence[int], excluded: Sequence[Excluded] = ()) -> list[Entrant]:
+    """Each contender once for each seed, if chance has a part in it, and for each of what may not be listed.
+
+    Of several seeds the name says which, and so it does of what may not be listed, where that is given.
+
+    Example:
+        >>> from encoders.markov import MarkovConfig
+        >>> [each.label for each in entrants([Contender("markov", "markov", MarkovConfig())], [0], ["none", "seen"])]
+        ['markov, none excluded', 'markov, seen excluded']
+    """
     found = []
     for contender in contenders:
         if contender.is_seeded and len(seeds) > 1:
             found += [Entrant(contender, seed, f"{contender.name}@{seed}") for seed in seeds]
         else:
             found.append(Entrant(contender, seeds[0]))
-    return found
+    if not excluded:
+        return found
+    return [replace(one, name=f"{one.label}, {which} excluded", excluded=which) for one in found for which in excluded]
 
 
 def compare(
@@ -90,11 +106,12 @@ def compare(
     exams_of_others = _exams(data, settings, part, drop_unknown=True)
     for exam, of_others in zip(_exams(data, settings, part, drop_unknown=not live), exams_of_others, strict=True):
         queries = _questions(exam, part, live)
-        ready = {one.label: workshop.make(one.contender, exam, one.seed, part, live) for one in running}
-        asked.append((_ask(exam, queries, ready, part, live, report), _also_asked(queries, of_others.queries(part))))
+        ready = {one.label: workshop.make(one.contender, one.asked_of(exam), one.seed, part, live) for one in running}
+        answers = [_ask(one.asked_of(exam), one.label, ready[one.label], part, live, report) for one in running]
+        asked.append((_side_by_side(answers), _also_asked(queries, of_others.queries(part))))
         names.append(exam.name)
         made.append({name: (each.cost, each.weights, step_us(each.encoder)) for name, each in ready.items()})
-        protocol = _protocol(exam, part, live)
+        protocol = _protocol(exam, {one.asked_of(exam).excluded for one in running}, part, live)
     of_new = [name for name, (_, is_alike) in zip(names, asked, strict=True) if not is_alike.any()]
     if len(of_new) == len(names):
         report.say(
@@ -182,12 +199,17 @@ def _exams(data: EvaluationSet, settings: FileSettings, part: Part, drop_unknown
         yield held_out(chosen, settings.validation_fraction, drop_unknown) if part == "validation" else chosen
 
 
-def _ask(exam: Exam, queries: Queries, ready: dict[str, Ready], part: Part, live: bool, report: Report) -> Evaluation:
-    """What models answered."""
+def _ask(exam: Exam, name: str, ready: Ready, part: Part, live: bool, report: Report) -> Evaluation:
+    """What a model answered."""
     if live:
-        answers = {name: each.answers for name, each in ready.items()}
-        return evaluate_live(answers, exam, report, part, knows_past=True)
-    return evaluate({name: each.ranked for name, each in ready.items()}, queries, report)
+        return evaluate_live({name: ready.answers}, exam, report, part, knows_past=True)
+    return evaluate({name: ready.ranked}, exam.queries(part), report)
+
+
+def _side_by_side(evaluations: Sequence[Evaluation]) -> Evaluation:
+    """Those of several models that were asked the same as one."""
+    answers = {name: each for evaluation in evaluations for name, each in evaluation.answers.items()}
+    return replace(evaluations[0], answers=answers)
 
 
 def _also_asked(queries: Queries, of_others: Queries) -> BoolArray:
@@ -195,18 +217,19 @@ def _also_asked(queries: Queries, of_others: Queries) -> BoolArray:
     return np.isin(queries.events.offsets[queries.targets], of_others.events.offsets[of_others.targets])
 
 
-def _protocol(exam: Exam, part: Part, live: bool) -> str:
+def _protocol(exam: Exam, excluded: Collection[Excluded], part: Part, live: bool) -> str:
     """How models were asked, in words."""
     name = "periods" if exam.name.startswith("period ") else exam.name
     windows = f"newest {exam.windows.max_len}" if isinstance(exam.windows, Crop) else "windows as served"
-    excluded = {
+    listed = {
         "none": "anything",
         "last": "all but the last item",
         "fed": "all but what is fed",
         "seen": "all but what was seen",
     }
     how = "asked before each event as it arrives" if live else "asked"
-    return f"{name}, {how} for the {part} part, {windows}, {excluded[exam.excluded]} listed"
+    what = listed[next(iter(excluded))] if len(excluded) == 1 else "what each says"
+    return f"{name}, {how} for the {part} part, {windows}, {what} listed"
 
 
 def _fit_figures(made: Sequence[tuple[Cost, tuple[float, ...], float | None]]) -> dict[str, Any]:

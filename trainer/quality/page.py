@@ -6,7 +6,8 @@ They go between markers of the page, a pair for each data set, and the prose aro
     <!-- end -->
 
 Models that are asked live have a pair of their own, ``<!-- figures: diginetica-ader live -->``. How long a run took,
-by ``NAME.json`` of ``streamrec quality --summary``, goes between ``<!-- run: NAME -->`` and the same end.
+by ``NAME.json`` of ``streamrec quality --summary``, goes between ``<!-- run: NAME -->`` and the same end, and what a
+``NAME.json`` of ``streamrec evaluate --models … --json`` holds, between ``<!-- result: NAME -->`` and it.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from trainer.quality.goals import Goal, Goals, Published
 FIGURES = ("ndcg@10", "recall@10", "mrr@20", "recall@20")
 """What is shown where there is neither goal nor published figure."""
 _MARKED = re.compile(r"(<!-- figures: ([\w-]+?)( live)? -->\n)(?:(?!<!--).)*(<!-- end -->)", re.DOTALL)
+_RESULT = re.compile(r"(<!-- result: ([\w.-]+) -->\n)(?:(?!<!--).)*(<!-- end -->)", re.DOTALL)
 _RUN = re.compile(r"(<!-- run: ([\w.-]+) -->\n)(?:(?!<!--).)*(<!-- end -->)", re.DOTALL)
 
 
@@ -79,7 +81,9 @@ def draw_page(page: Path, folder: Path, cells: Sequence[Cell], goals: Goals) -> 
         return f"{match[1]}\n{section(rows, *goals.of(data, live), goals.tolerance)}\n{match[4]}"
 
     text = _MARKED.sub(drawn, text)
-    page.write_text(_RUN.sub(lambda match: f"{match[1]}\n{_run_line(folder / f'{match[2]}.json')}\n{match[3]}", text))
+    text = _RUN.sub(lambda match: f"{match[1]}\n{_run_line(folder / f'{match[2]}.json')}\n{match[3]}", text)
+    text = _RESULT.sub(lambda match: f"{match[1]}\n{_result_table(folder / f'{match[2]}.json')}\n{match[3]}", text)
+    page.write_text(text)
 
 
 def rows_of(cells: Sequence[Cell], folder: Path) -> list[Row]:
@@ -127,8 +131,7 @@ def _models(rows: Sequence[Row], shown: Sequence[str], published: Sequence[Publi
 
 
 def _interval(row: Row, figure: str) -> str:
-    mean, low, high = (_number(row.mean(figure, end)) for end in ("mean", "low", "high"))
-    return f"{mean} [{low}, {high}]"
+    return _bracketed(*(row.mean(figure, end) for end in ("mean", "low", "high")))
 
 
 def _near(row: Row, published: Sequence[Published], tolerance: float) -> str:
@@ -193,6 +196,31 @@ def _run_line(path: Path) -> str:
         return "Not run.\n"
     except (ValueError, KeyError, TypeError) as error:
         raise ContenderError(f"{path} is damaged: {error}; remove it, or run the cells again with --summary") from error
+
+
+def _result_table(path: Path) -> str:
+    """What a comparison of models came to.
+
+    Raises:
+        ContenderError: If its file is damaged.
+    """
+    try:
+        result = json.loads(path.read_text())
+        lines = [
+            [f"`{name}`", *(_bracketed(**model["figures"][figure]) for figure in FIGURES)]
+            for name, model in result["models"].items()
+        ]
+        return f"{_table(['model', *FIGURES], lines)}\n*{result['protocol']}. {result['n_queries']:,} queries.*\n"
+    except FileNotFoundError:
+        return "Not run.\n"
+    except (ValueError, KeyError, TypeError) as error:
+        raise ContenderError(
+            f"{path} is damaged: {error}; remove it, or compare the models again with --json"
+        ) from error
+
+
+def _bracketed(mean: float, low: float, high: float) -> str:
+    return f"{_number(mean)} [{_number(low)}, {_number(high)}]"
 
 
 def _code(names: Sequence[str]) -> str:
