@@ -13,7 +13,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup check test soak memory demo bench quality recbole clean
+.PHONY: help setup check test soak memory demo bench quality choices recbole clean
 
 help: ## Print this list.
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 16
@@ -54,6 +54,13 @@ bench: $(STAMP) ## All benchmarks, in about 14 minutes; draws docs/performance.m
 
 quality: $(STAMP) ## All models on all data sets, cell by cell, in hours; draws docs/models.md. ARGS="DATA MODEL" takes some.
 	$(BIN)/streamrec quality $(ARGS)
+
+choices: $(STAMP) ## What may be listed on each data set, asked of its validation part, in minutes; for docs/models.md.
+	for data in serenade-sample diginetica-srgnn ml-1m diginetica-ader; do \
+		$(BIN)/streamrec evaluate --models markov --data $$data --part validation \
+			--excluded none --excluded last --excluded seen --json docs/quality/listed-$$data.json \
+			$$(if [ $$data = diginetica-ader ]; then echo --live; fi) || exit 1; \
+	done
 
 recbole: $(STAMP) ## Training beside RecBole's, in one to two hours; draws docs/recbole.md.
 	TORCH_INDEX_URL=$(TORCH_INDEX_URL) $(BIN)/python -m trainer.recbole --output docs/quality/recbole.json $(ARGS)

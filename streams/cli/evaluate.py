@@ -98,7 +98,8 @@ def evaluate(
         list[ExcludedItems] | None,
         typer.Option(
             help="What may not be listed: nothing, the item just had, what the model is fed, or all that the user has "
-            "seen. Repeatable, to see what is best, on --part validation. Default: as the data set's paper has it.",
+            "seen. Repeatable, to see what is best, on --part validation: models are then MODEL@WHAT. An encoder is "
+            "fitted for each, unless seen_negatives is set. Default: as the data set's paper has it.",
             show_default=False,
             rich_help_panel=COMPARING,
         ),

@@ -13,7 +13,7 @@ from rich.console import Console
 from typer.testing import CliRunner
 
 from streams.cli.app import app
-from streams.cli.comparison import Comparison, Device, Part, SplitBy, Windows, compare_models
+from streams.cli.comparison import Comparison, Device, ExcludedItems, Part, SplitBy, Windows, compare_models
 from streams.cli.errors import NoRoomError
 from trainer.errors import ContenderError, DatasetError, TrainerError
 
@@ -50,6 +50,12 @@ def said(asked: Comparison) -> str:
     text = StringIO()
     compare_models(asked, Console(file=text, width=160))
     return text.getvalue()
+
+
+def test_what_may_not_be_listed_is_asked_side_by_side(asked: Comparison) -> None:
+    text = said(replace(asked, excluded=(ExcludedItems.LAST, ExcludedItems.SEEN)))
+    assert "markov@last" in text
+    assert "popularity@seen" in text
 
 
 def test_figures_costs_and_differences_are_printed_and_written(asked: Comparison, tmp_path: Path) -> None:
@@ -137,6 +143,7 @@ def test_a_name_that_there_is_not_is_refused(
     ("arguments", "message"),
     [
         (["--live"], "--live goes with --models"),
+        (["--excluded", "seen"], "--excluded goes with --models"),
         (["--seed", "3"], "--seed goes with --models"),
         (["--part", "validation"], "--part goes with --models"),
         (["--models", "gru"], "--models needs --data"),

@@ -140,11 +140,12 @@ def test_windows_of_ones_own_take_the_place_of_the_papers(tmp_path: Path) -> Non
 
 
 def test_windows_as_served_leave_out_what_never_enters_one(tmp_path: Path) -> None:
-    rows = "".join(f"u,i{n},{n},{kind},\n" for n, kind in enumerate(["view", "impression", "click", "dislike", "view"]))
+    rows = "".join(f"u,i{n},{n},{t},{n}\n" for n, t in enumerate(["view", "impression", "click", "dislike", "view"]))
     data = read_set(write(tmp_path / "shop", rows))
     (paper,), (served,) = exams(data, split="leave-one-out"), exams(data, WindowRule(), split="leave-one-out")
     assert len(paper.events) == 5
     assert served.events.offsets.tolist() == [0, 2, 4]
+    assert data.admitted(WindowRule()).labels.tolist() == ["0", "2", "4"]
     with pytest.raises(DatasetError, match="shop: no event enters a window; those of purchase would"):
         list(exams(data, WindowRule(event_types=(EventType.PURCHASE,))))
 

@@ -254,14 +254,15 @@ def test_a_comparison_is_drawn_from_its_file(cells: list[Cell], tmp_path: Path) 
     figures = {
         figure: {"mean": 0.2, "low": 0.1, "high": 0.3} for figure in ("ndcg@10", "recall@10", "mrr@20", "recall@20")
     }
-    models = {"markov, none excluded": {"figures": figures}}
+    models = {"markov@none": {"figures": figures}}
     (tmp_path / "choice.json").write_text(json.dumps({"models": models, "protocol": "asked", "n_queries": 1_000}))
     found = drawn(cells, tmp_path, text)
-    assert f"| `markov, none excluded` |{4 * ' .2000 [.1000, .3000] |'}\n" in found
+    assert f"| `markov@none` |{4 * ' .2000 [.1000, .3000] |'}\n" in found
     assert "*asked. 1,000 queries.*" in found
-    (tmp_path / "choice.json").write_text(json.dumps({"models": models}))
-    with pytest.raises(ContenderError, match=r"choice.json is damaged: 'protocol'"):
-        drawn(cells, tmp_path, text)
+    for damaged, why in (({"models": models}, "'protocol'"), ({"models": []}, "no attribute"), ([], "indices")):
+        (tmp_path / "choice.json").write_text(json.dumps(damaged))
+        with pytest.raises(ContenderError, match=rf"choice.json is damaged: .*{why}"):
+            drawn(cells, tmp_path, text)
 
 
 def test_a_marker_without_an_end_of_its_own_takes_nothing_with_it(cells: list[Cell], tmp_path: Path) -> None:

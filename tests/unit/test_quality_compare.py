@@ -100,15 +100,54 @@ def test_a_file_may_say_what_is_listed_and_how_windows_are_cut(shop: EvaluationS
     )
 
 
-def test_models_are_asked_side_by_side_with_what_each_may_not_list(shop: EvaluationSet) -> None:
-    running = entrants(Configuration().pick(["markov"]), [0], ["none", "seen"])
+def test_models_are_asked_side_by_side_with_what_each_may_not_list(tmp_path: Path) -> None:
+    """Users come back to the item that they had just now, and to ones that they had before."""
+    rows = [(s, i, label) for s, label in enumerate(12 * ["train"] + 4 * ["test"]) for i in (1, 2, 2, 3, 1, 4, 5, 5, 4)]
+    shop = data_set(tmp_path / "serenade-sample", rows)
+    running = entrants(Configuration().pick(["markov"]), [0], ["none", "last", "seen"])
     result = compare(shop, FileSettings(), running, Workshop(None, 0.25, Silent()), Silent())
-    alone = [run(shop, "markov", settings=FileSettings(excluded=which)) for which in ("none", "seen")]
-    assert [model["figures"] for model in result["models"].values()] == [
-        a["models"]["markov"]["figures"] for a in alone
-    ]
-    assert list(result["models"]) == ["markov, none excluded", "markov, seen excluded"]
-    assert result["protocol"].endswith("what each says listed")
+    for which in ("none", "last", "seen"):
+        alone = run(shop, "markov", settings=FileSettings(excluded=which))
+        assert result["models"][f"markov@{which}"]["figures"] == alone["models"]["markov"]["figures"]
+    none, last, seen = (model["figures"]["recall@5"]["mean"] for model in result["models"].values())
+    assert none > last > seen
+    assert result["protocol"].endswith("all but what each says listed")
+
+
+def test_one_choice_of_what_may_not_be_listed_names_nobody_anew(shop: EvaluationSet) -> None:
+    (markov,) = entrants(Configuration().pick(["markov"]), [0], ["last"])
+    assert (markov.label, markov.excluded) == ("markov", "last")
+    result = compare(shop, FileSettings(), [markov], Workshop(None, 0.25, Silent()), Silent())
+    assert result["protocol"].endswith("all but the last item listed")
+
+
+def test_a_fit_knows_what_may_not_be_listed(shop: EvaluationSet, tmp_path: Path) -> None:
+    """What is seen is a negative only where it may be listed, so weights differ."""
+    path = tmp_path / "c.toml"
+    path.write_text("[gru]\nmax_epochs = 1\nembedding_dim = 4\nhidden_dim = 4")
+    running = entrants(read_configuration(path).pick(["gru"]), [0], ["none", "seen"])
+    compare(shop, FileSettings(), running, Workshop(tmp_path / "fits", 0.25, Silent()), Silent())
+    assert len(list((tmp_path / "fits").glob("gru-*.safetensors"))) == 2
+
+
+def test_a_validation_part_of_new_items_only_is_not_replaced_by_another(tmp_path: Path) -> None:
+    rows = [*steps("train", range(12)), *((20 + n, 50, "valid") for n in (0, 0, 1, 1)), *steps("test", range(30, 34))]
+    running = entrants(Configuration().pick(["markov"]), [0])
+    data = data_set(tmp_path / "serenade-sample", rows)
+    with pytest.raises(
+        DatasetError, match="nothing can be asked of the validation part: all items of the part are new"
+    ):
+        compare(data, FileSettings(), running, Workshop(None, 0.25, Silent()), Silent(), "validation")
+
+
+def test_one_user_is_too_few_where_others_never_enter_a_window(tmp_path: Path) -> None:
+    (tmp_path / "shop").mkdir()
+    lines = "".join(
+        f"{u},i{n % 4},{n},{kind},\n" for n in range(20) for u, kind in (("a", "view"), ("b", "impression"))
+    )
+    (tmp_path / "shop" / "events.csv").write_text(HEADER + lines)
+    with pytest.raises(DatasetError, match="events of one user only"):
+        run(read_set(tmp_path / "shop"), "markov", settings=FileSettings(windows="served"))
 
 
 def test_an_encoder_says_what_a_step_costs_and_a_seed_more_is_a_model_more(shop: EvaluationSet, tmp_path: Path) -> None:
@@ -182,7 +221,10 @@ def test_models_that_are_live_are_not_compared_with_those_that_are_not(shop: Eva
         ([(0, 0, "train"), (0, 1, "test")], "has events of one user only"),
         ([(0, 0, "train"), (1, 0, "test")], "has events of one item only"),
         ([(0, 0, "train"), (1, 1, "train")], "sessions are split by the labels"),
-        ([(0, 0, "train"), (0, 1, "train"), (1, 1, "test")], "nobody in the test part has an event before"),
+        (
+            [(0, 0, "train"), (0, 1, "train"), (1, 1, "test")],
+            "of the test part: nobody in the part has an event before",
+        ),
     ],
     ids=["one user", "one item", "no test part", "no pair in the test part"],
 )

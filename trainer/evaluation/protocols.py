@@ -46,6 +46,8 @@ class Exam:
     """Whether only the last event that a user has in a part is asked for."""
     known_items_only: bool = True
     """Whether only items that the model may have learned may be listed."""
+    of_new_only: frozenset[Part] = frozenset()
+    """Parts whose events were all dropped, as none was of a known item."""
     has_arrival: bool = True
     """Whether the events of all users stand in the order in which they came, and not only those of each."""
 
@@ -197,7 +199,7 @@ def held_out(exam: Exam, fraction: float, drop_unknown: bool = True) -> Exam:
         drop_unknown: As in `global_time`.
     """
     train = exam.split.train
-    if exam.split.validation.any():
+    if exam.split.validation.any() or "validation" in exam.of_new_only:
         return exam
     events = exam.events.where(train)
     newest = _newest_sessions(events, np.ones(len(events), dtype=bool), fraction)
@@ -219,10 +221,14 @@ def _newest_sessions(events: Interactions, train: BoolArray, fraction: float) ->
 def _without_unknown(exam: Exam) -> Exam:
     """Drop the events of the validation and the test part whose item is not in the parts before."""
     events, split = exam.events, exam.split
-    keep = split.train.copy()
-    for part in (split.validation, split.test):
+    keep, of_new_only = split.train.copy(), set(exam.of_new_only)
+    parts: tuple[tuple[Part, BoolArray], ...] = (("validation", split.validation), ("test", split.test))
+    for name, part in parts:
         known = np.zeros(len(events.item_ids), dtype=bool)
         known[events.item_codes[keep]] = True
-        keep |= part & known[events.item_codes]
+        left = part & known[events.item_codes]
+        if part.any() and not left.any():
+            of_new_only.add(name)
+        keep |= left
     kept = Split(split.train[keep], split.validation[keep], split.test[keep])
-    return replace(exam, events=events.where(keep), split=kept)
+    return replace(exam, events=events.where(keep), split=kept, of_new_only=frozenset(of_new_only))

@@ -55,7 +55,7 @@ class EvaluationSet:
     """Of item number 1, 2, …; empty where nothing is known of the items."""
 
     def admitted(self, rule: WindowRule) -> EvaluationSet:
-        """The events that enter windows: what a worker learns, and foretells.
+        """The events of types that enter windows: a worker neither learns any other, nor is it meant to foretell it.
 
         Raises:
             DatasetError: If there are none.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import repeat
 from typing import Any
 
 import numpy as np
@@ -53,12 +54,12 @@ class Entrant:
 def entrants(contenders: Sequence[Contender], seeds: Sequence[int], excluded: Sequence[Excluded] = ()) -> list[Entrant]:
     """Each contender once for each seed, if chance has a part in it, and for each of what may not be listed.
 
-    Of several seeds the name says which, and so it does of what may not be listed, where that is given.
+    Of several seeds, or several choices of what may not be listed, the name says which.
 
     Example:
         >>> from encoders.markov import MarkovConfig
         >>> [each.label for each in entrants([Contender("markov", "markov", MarkovConfig())], [0], ["none", "seen"])]
-        ['markov, none excluded', 'markov, seen excluded']
+        ['markov@none', 'markov@seen']
     """
     found = []
     for contender in contenders:
@@ -68,7 +69,9 @@ def entrants(contenders: Sequence[Contender], seeds: Sequence[int], excluded: Se
             found.append(Entrant(contender, seeds[0]))
     if not excluded:
         return found
-    return [replace(one, name=f"{one.label}, {which} excluded", excluded=which) for one in found for which in excluded]
+    if len(excluded) == 1:
+        return [replace(one, excluded=excluded[0]) for one in found]
+    return [replace(one, name=f"{one.label}@{which}", excluded=which) for one in found for which in excluded]
 
 
 def compare(
@@ -101,14 +104,14 @@ def compare(
         TrainerError: If a model cannot be made, or the data set cannot be asked so.
     """
     live = _mode(running, live)
-    insist_on_enough(data)
+    insist_on_enough(data.admitted(WindowRule()) if settings.windows == "served" else data)
     asked, made, names, protocol = [], [], [], ""
-    exams_of_others = _exams(data, settings, part, drop_unknown=True)
-    for exam, of_others in zip(_exams(data, settings, part, drop_unknown=not live), exams_of_others, strict=True):
+    exams_of_others = _exams(data, settings, part, drop_unknown=True) if live else repeat(None)
+    for exam, of_others in zip(_exams(data, settings, part, drop_unknown=not live), exams_of_others, strict=False):
         queries = _questions(exam, part, live)
         ready = {one.label: workshop.make(one.contender, one.asked_of(exam), one.seed, part, live) for one in running}
         answers = [_ask(one.asked_of(exam), one.label, ready[one.label], part, live, report) for one in running]
-        asked.append((_side_by_side(answers), _also_asked(queries, of_others.queries(part))))
+        asked.append((_side_by_side(answers), _also_asked(queries, of_others.queries(part) if of_others else queries)))
         names.append(exam.name)
         made.append({name: (each.cost, each.weights, step_us(each.encoder)) for name, each in ready.items()})
         protocol = _protocol(exam, {one.asked_of(exam).excluded for one in running}, part, live)
@@ -144,8 +147,8 @@ def insist_on_enough(data: EvaluationSet) -> None:
     Raises:
         DatasetError: If it has fewer than two users or items.
     """
-    for ids, what in ((data.events.user_ids, "user"), (data.events.item_ids, "item")):
-        if len(ids) < 2:
+    for codes, what in ((data.events.user_codes, "user"), (data.events.item_codes, "item")):
+        if len(np.unique(codes)) < 2:
             raise DatasetError(f"{data.name} has events of one {what} only; models are compared on at least 2 {what}s")
 
 
@@ -159,7 +162,12 @@ def _questions(exam: Exam, part: Part, live: bool) -> Queries:
         insist_on_arrival(exam)
     queries = exam.queries(part)
     if not len(queries):
-        raise DatasetError(f"{exam.name}: nothing can be asked, as nobody in the {part} part has an event before")
+        why = (
+            "all items of the part are new, and only who is asked live may learn them"
+            if part in exam.of_new_only
+            else "nobody in the part has an event before"
+        )
+        raise DatasetError(f"{exam.name}: nothing can be asked of the {part} part: {why}")
     return queries
 
 
@@ -228,7 +236,7 @@ def _protocol(exam: Exam, excluded: Collection[Excluded], part: Part, live: bool
         "seen": "all but what was seen",
     }
     how = "asked before each event as it arrives" if live else "asked"
-    what = listed[next(iter(excluded))] if len(excluded) == 1 else "what each says"
+    what = listed[next(iter(excluded))] if len(excluded) == 1 else "all but what each says"
     return f"{name}, {how} for the {part} part, {windows}, {what} listed"
 
 

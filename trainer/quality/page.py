@@ -194,7 +194,7 @@ def _run_line(path: Path) -> str:
         )
     except FileNotFoundError:
         return "Not run.\n"
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, OSError) as error:
         raise ContenderError(f"{path} is damaged: {error}; remove it, or run the cells again with --summary") from error
 
 
@@ -213,7 +213,7 @@ def _result_table(path: Path) -> str:
         return f"{_table(['model', *FIGURES], lines)}\n*{result['protocol']}. {result['n_queries']:,} queries.*\n"
     except FileNotFoundError:
         return "Not run.\n"
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, OSError) as error:
         raise ContenderError(
             f"{path} is damaged: {error}; remove it, or compare the models again with --json"
         ) from error
