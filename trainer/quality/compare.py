@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
-from itertools import repeat
 from typing import Any
 
 import numpy as np
@@ -106,15 +105,38 @@ def compare(
     live = _mode(running, live)
     insist_on_enough(data.admitted(WindowRule()) if settings.windows == "served" else data)
     asked, made, names, protocol = [], [], [], ""
-    exams_of_others = _exams(data, settings, part, drop_unknown=True) if live else repeat(None)
-    for exam, of_others in zip(_exams(data, settings, part, drop_unknown=not live), exams_of_others, strict=False):
+    for exam, of_others in _exams(data, settings, part, live):
         queries = _questions(exam, part, live)
         ready = {one.label: workshop.make(one.contender, one.asked_of(exam), one.seed, part, live) for one in running}
         answers = [_ask(one.asked_of(exam), one.label, ready[one.label], part, live, report) for one in running]
-        asked.append((_side_by_side(answers), _also_asked(queries, of_others.queries(part) if of_others else queries)))
+        asked.append((_side_by_side(answers), _also_asked(queries, of_others.queries(part))))
         names.append(exam.name)
         made.append({name: (each.cost, each.weights, step_us(each.encoder)) for name, each in ready.items()})
         protocol = _protocol(exam, {one.asked_of(exam).excluded for one in running}, part, live)
+    result = _summed_up(data, asked, names, protocol, part, report)
+    for name, model in result["models"].items():
+        model["fit"] = _fit_figures([each[name] for each in made])
+    return result
+
+
+def _summed_up(
+    data: EvaluationSet,
+    asked: Sequence[tuple[Evaluation, BoolArray]],
+    names: Sequence[str],
+    protocol: str,
+    part: Part,
+    report: Report,
+) -> Result:
+    """Figures of the queries that others are asked, too, and where there are more, of all; see `compare`.
+
+    Args:
+        data: The data set.
+        asked: What models answered in each exam, and which of the queries are asked of others, too.
+        names: Of the exams.
+        protocol: How they were asked, in words.
+        part: What they were asked.
+        report: Told of exams that ask for new items only.
+    """
     of_new = [name for name, (_, is_alike) in zip(names, asked, strict=True) if not is_alike.any()]
     if len(of_new) == len(names):
         report.say(
@@ -136,8 +158,6 @@ def compare(
         result["differences_with_new_items"] = with_new["differences"]
         for name, model in with_new["models"].items():
             result["models"][name]["figures_with_new_items"] = model["figures"]
-    for name, model in result["models"].items():
-        model["fit"] = _fit_figures([each[name] for each in made])
     return result
 
 
@@ -199,12 +219,19 @@ def _mode(running: Sequence[Entrant], live: bool | None) -> bool:
     return asked == {True}
 
 
-def _exams(data: EvaluationSet, settings: FileSettings, part: Part, drop_unknown: bool) -> Iterator[Exam]:
-    """The exams of a data set as the file says."""
+def _exams(data: EvaluationSet, settings: FileSettings, part: Part, live: bool) -> Iterator[tuple[Exam, Exam]]:
+    """The exams of a data set as the file says, each with the same as it is held where nobody is asked live."""
     windows = WindowRule() if settings.windows == "served" else None
-    for exam in exams(data, windows, drop_unknown, split=settings.split):
-        chosen = replace(exam, excluded=settings.excluded or exam.excluded)
-        yield held_out(chosen, settings.validation_fraction, drop_unknown) if part == "validation" else chosen
+
+    def held(drop_unknown: bool) -> Iterator[Exam]:
+        for exam in exams(data, windows, drop_unknown, split=settings.split):
+            chosen = replace(exam, excluded=settings.excluded or exam.excluded)
+            yield held_out(chosen, settings.validation_fraction, drop_unknown) if part == "validation" else chosen
+
+    if live:
+        yield from zip(held(drop_unknown=False), held(drop_unknown=True), strict=True)
+    else:
+        yield from ((exam, exam) for exam in held(drop_unknown=True))
 
 
 def _ask(exam: Exam, name: str, ready: Ready, part: Part, live: bool, report: Report) -> Evaluation:
