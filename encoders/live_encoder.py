@@ -15,16 +15,16 @@ References:
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from encoders.best import offer, put_in_order
+from encoders.bundle import BundledEncoder
 from encoders.click_log import ITEM, ClickLog, append, empty_log, row_of, session_slot, with_room
 from encoders.compiled import Int, compiled
 from encoders.growth import grown
-from encoders.neural import ModuleEncoder
 from encoders.protocols import DoubleArray, FloatArray, IntArray
 from encoders.vocabulary import PADDING_ITEM
 
@@ -66,7 +66,7 @@ class LiveEncoder:
         ValueError: If there is not one for each item vector.
     """
 
-    def __init__(self, encoder: ModuleEncoder[Any], is_trained: BoolArray) -> None:
+    def __init__(self, encoder: BundledEncoder, is_trained: BoolArray) -> None:
         if len(is_trained) != len(encoder.item_vectors):
             raise ValueError(f"{len(is_trained)} marks for {len(encoder.item_vectors)} item vectors")
         is_trained = is_trained.copy()
@@ -104,7 +104,7 @@ class LiveEncoder:
         return numbers_BK, best_BK
 
 
-def _with_vectors(encoder: ModuleEncoder[Any], vectors: FloatArray) -> ModuleEncoder[Any]:
+def _with_vectors(encoder: BundledEncoder, vectors: FloatArray) -> BundledEncoder:
     """The same encoder over a copy of other item vectors."""
     return type(encoder).load(encoder.config, encoder.weights, vectors.copy())
 

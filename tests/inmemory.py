@@ -14,12 +14,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from aiokafka.errors import KafkaConnectionError, RequestTimedOutError
 from aiokafka.record.default_records import DefaultRecordBatch
 
 from encoders.bundle import (
-    ENCODERS,
     RETRIEVERS,
     EncoderBundle,
     EncoderManifest,
@@ -45,6 +43,7 @@ from streams.session import SessionKey, StoredSession
 from streams.settings import TopicNames
 from streams.store import LogBounds, MemoryStore, SessionStore
 from streams.worker import BatchWorker, WorkerRules
+from tests.small_encoders import small_encoder
 
 NOW_MS = 1_700_000_000_000
 FOREVER = Limits(max_future=timedelta(days=100_000))
@@ -110,9 +109,7 @@ def model(
     Its index is as good as exact, of whatever kind it is.
     """
     item_ids = ids or tuple(str(number) for number in range(1, 41))
-    torch.manual_seed(seed)
-    encoder_type = ENCODERS[kind]
-    encoder = encoder_type(encoder_type.Module(len(item_ids), encoder_type.Config(embedding_dim=8, hidden_dim=6)))
+    encoder = small_encoder(kind, len(item_ids), hidden_dim=6, seed=seed)
     vocabulary = Vocabulary.from_ids(item_ids, catalogue)
     index = index_type.build(encoder.item_vectors)
     if isinstance(index, TunableIndex):

@@ -30,7 +30,7 @@ import torch
 from rich.console import Console
 from torch import Tensor
 
-from encoders.bundle import ENCODERS, EncoderDraft, IndexRecord, write_bundle
+from encoders.bundle import NETWORKS, EncoderDraft, IndexRecord, write_bundle
 from encoders.records import ModelUpdate
 from encoders.vocabulary import Vocabulary
 from index.flat import FlatIndex
@@ -141,7 +141,7 @@ def write_serving_model(directory: Path, archive: Path, settings: TrainerSetting
     rows = read_rows(archive, read_manifest(archive))
     n_learned = round((1 - settings.test_fraction) * len(rows))
     offsets = np.bincount(rows.columns.partitions[:n_learned], minlength=N_PARTITIONS).tolist()
-    encoder = ENCODERS["gru"](build_model(len(rows.items), TrainerSettings()))
+    encoder = NETWORKS["gru"](build_model(len(rows.items), TrainerSettings()))
     draft = EncoderDraft(
         model="default",
         encoder=encoder,

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from encoders.bundle import ENCODERS
+from encoders.bundle import NETWORKS
 from encoders.neural import SequenceModule
 from encoders.vocabulary import PADDING_ITEM
 from encoders.window import WindowRule
@@ -72,7 +72,7 @@ def build_model(n_items: int, settings: TrainerSettings, max_len: int = WindowRu
         ValidationError: If the settings' sizes do not go together.
     """
     torch.manual_seed(settings.seed)
-    encoder = ENCODERS[settings.model]
+    encoder = NETWORKS[settings.model]
     given = {**settings.model_dump(), "max_len": max_len}
     config = encoder.Config.model_validate({name: given[name] for name in encoder.Config.model_fields})
     module: SequenceModule = encoder.build(n_items, config)

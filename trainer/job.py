@@ -9,7 +9,7 @@ from urllib.parse import quote
 
 import torch
 
-from encoders.bundle import RETRIEVERS, IndexRecord, insist_on_writable, write_bundle
+from encoders.bundle import IndexRecord, insist_on_writable, write_bundle
 from encoders.records import BundleReference, ModelUpdate
 from trainer.checkpoint import Checkpoint
 from trainer.dataset import has_rows
@@ -17,7 +17,7 @@ from trainer.errors import NothingToTrainError
 from trainer.fit import insist_on_device
 from trainer.gate import Verdict, final
 from trainer.log import Log, bring_up_to_date, log_as_of, read_log
-from trainer.making import Clock, Material, make_encoder, make_retriever
+from trainer.making import MAKERS, Clock, Material
 from trainer.plan import TrainingPlan
 from trainer.pruning import prune_after_training
 from trainer.publish import announce, current_update
@@ -118,7 +118,7 @@ def make_bundle(
     split = split_by_time(log.events, plan.settings.validation_fraction, plan.settings.test_fraction)
     trial = prepare(serving, log.events, split, plan.source.interactions, plan.rules, plan.gate)
     clock.lap("replay")
-    make = make_retriever if plan.settings.model in RETRIEVERS else make_encoder
+    make = MAKERS[plan.settings.model]
     made = make(Material(plan, log, split, trial), run, clock, report)
     verdict = final(made.verdict, made.figures, serving.metrics if serving else {}, plan.gate, plan.force)
     numbers = LogInNumbers.of(log)

@@ -1,4 +1,4 @@
-"""How a model is made: fitted, or given every event once; measured and judged by the gate on the way.
+"""How a model is made: fitted, factorised, or given every event once; measured and judged by the gate on the way.
 
 Either way a model first learns the oldest events and is measured on the newest, and what it is compared with the
 serving model on it learns last.
@@ -7,18 +7,22 @@ serving model on it learns last.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from encoders.bundle import ENCODERS, EncoderDraft, IndexRecord, RetrieverDraft
-from encoders.neural import ModuleEncoder, SequenceModule
+import numpy as np
+
+from encoders.bundle import NETWORKS, RETRIEVERS, BundledEncoder, EncoderDraft, IndexRecord, RetrieverDraft
+from encoders.factors import FactorsEncoder
+from encoders.neural import SequenceModule
 from encoders.protocols import IntArray, Retriever
 from encoders.vocabulary import Vocabulary
 from index.build import BuiltIndex, build_index
 from index.settings import IndexSettings
 from trainer.checkpoint import Checkpoint
 from trainer.dataset import training_rows
+from trainer.factors import fit_factors
 from trainer.fit import FitProgress, build_model, fit, refresh
 from trainer.gate import Verdict
 from trainer.interactions import BoolArray, Interactions
@@ -71,8 +75,8 @@ class Made:
     """None of a model that has no item vectors."""
 
 
-def make_encoder(material: Material, run: Checkpoint, clock: Clock, report: Report) -> Made:
-    """Fit a sequence encoder, and build the index over its items.
+def make_network(material: Material, run: Checkpoint, clock: Clock, report: Report) -> Made:
+    """Fit a sequence encoder by gradient descent, and build the index over its items.
 
     Args:
         material: What from.
@@ -81,27 +85,38 @@ def make_encoder(material: Material, run: Checkpoint, clock: Clock, report: Repo
         report: Told how far it is.
     """
     plan, events, split = material.plan, material.log.events, material.split
+    kind = NETWORKS[plan.settings.model]
     module = build_model(len(events.item_ids), plan.settings, plan.window_rule.max_len)
     if "figures" not in run.results:
         run.results["best_epoch"] = _fit(module, plan, events, split, report, run)
         clock.lap("fit")
-        run.results["figures"] = _measure(exact(ENCODERS[plan.settings.model](module)), split.train, material, report)
+        run.results["figures"] = _measure(exact(kind(module)), split.train, material, report)
         clock.lap("evaluate")
     best_epoch, figures = run.results["best_epoch"], run.results["figures"]
     report.say("Learning the newest events as well")
     verdict = _learn_all_and_judge(module, material, run, clock, report)
-    encoder = ENCODERS[plan.settings.model](module)  # anew: one may hold what it worked out of the weights
-    built = _index(encoder, plan, events, split)
-    _say_index(built, plan.index, report)
-    clock.lap("index")
-    index = built.index
-    record = IndexRecord(kind=index.kind, params=index.params, recall={f"recall@{built.k}": built.recall})
-    draft = EncoderDraft(encoder=encoder, index=record, save_index=index.save, **_origin(plan, material.log, figures))
-    return Made(draft, figures, verdict, best_epoch, record)
+    encoder = kind(module)  # anew: one may hold what it worked out of the weights
+    return _with_index(encoder, material, figures, verdict, best_epoch, clock, report)
+
+
+def make_factors(material: Material, run: Checkpoint, clock: Clock, report: Report) -> Made:
+    """Factorise who chose what, and build the index over the items; the arguments are those of `make_network`.
+
+    That takes seconds, so it is done anew for each of what the model may have learned, and nothing is kept of it to be
+    taken up. It needs no validation part, and learns that, too.
+    """
+    test, held_back = material.split.test, material.trial.held_back
+    figures = _measure(exact(_factorised(~test, "oldest events", material, report)), ~test, material, report)
+    clock.lap("evaluate")
+    verdict = _judge(exact(_factorised(~held_back, "newest events as well", material, report)), material, report)
+    clock.lap("gate")
+    encoder = _factorised(np.ones_like(test), "all events", material, report)
+    clock.lap("fit")
+    return _with_index(encoder, material, figures, verdict, 0, clock, report)
 
 
 def make_retriever(material: Material, run: Checkpoint, clock: Clock, report: Report) -> Made:
-    """Let a retriever learn every event; the arguments are those of `make_encoder`.
+    """Let a retriever learn every event; the arguments are those of `make_network`.
 
     That takes seconds, so nothing is kept of it to be taken up. It does not learn while it is asked, so the figures are
     those of a worker that has just read the bundle, and of a model that is as old as the test part is long. It needs no
@@ -125,12 +140,45 @@ def make_retriever(material: Material, run: Checkpoint, clock: Clock, report: Re
     return Made(RetrieverDraft(retriever=retriever, **_origin(plan, material.log, figures)), figures, verdict)
 
 
+def _factorised(which: BoolArray, label: str, material: Material, report: Report) -> BundledEncoder:
+    """An encoder that has learned some of the events. Shape: ``(n_events,)``."""
+    events, settings = material.log.events, material.plan.settings
+    return fit_factors(
+        events.where(which),
+        len(events.item_ids),
+        settings.mf,
+        settings.seed,
+        settings.threads,
+        lambda done: report.progress(label, done, settings.mf.n_iterations),
+    )
+
+
+def _with_index(
+    encoder: BundledEncoder,
+    material: Material,
+    figures: dict[str, float],
+    verdict: Verdict,
+    best_epoch: int,
+    clock: Clock,
+    report: Report,
+) -> Made:
+    """The draft of an encoder that has learned all events, and the index over its items."""
+    plan, log = material.plan, material.log
+    built = _index(encoder, plan, log.events, material.split)
+    _say_index(built, plan.index, report)
+    clock.lap("index")
+    index = built.index
+    record = IndexRecord(kind=index.kind, params=index.params, recall={f"recall@{built.k}": built.recall})
+    draft = EncoderDraft(encoder=encoder, index=record, save_index=index.save, **_origin(plan, log, figures))
+    return Made(draft, figures, verdict, best_epoch, record)
+
+
 def _learn_all_and_judge(
     module: SequenceModule, material: Material, run: Checkpoint, clock: Clock, report: Report
 ) -> Verdict:
     """Let a fitted model learn all events; the gate asks it before it learns those that are held back."""
     plan, events, trial = material.plan, material.log.events, material.trial
-    before, kind = ~trial.held_back, ENCODERS[plan.settings.model]
+    before, kind = ~trial.held_back, NETWORKS[plan.settings.model]
     if "verdict" not in run.results:
         _refresh(module, plan, events, before, run, "refresh", report)
         clock.lap("refresh")
@@ -191,7 +239,7 @@ def _fit(
     return best_epoch
 
 
-def _index(encoder: ModuleEncoder[Any], plan: TrainingPlan, events: Interactions, split: Split) -> BuiltIndex:
+def _index(encoder: BundledEncoder, plan: TrainingPlan, events: Interactions, split: Split) -> BuiltIndex:
     wanted = plan.index
     return build_index(
         encoder.item_vectors,
@@ -238,3 +286,11 @@ def _bar(report: Report, name: str) -> Callable[[FitProgress], None]:
         report.progress(name, at.step, at.n_steps, f"epoch {at.epoch}, loss {at.loss:.3f}{validation}")
 
     return show
+
+
+MAKERS: Mapping[str, Callable[[Material, Checkpoint, Clock, Report], Made]] = {
+    **dict.fromkeys(NETWORKS, make_network),
+    **dict.fromkeys(RETRIEVERS, make_retriever),
+    FactorsEncoder.kind: make_factors,
+}
+"""How each model is made."""

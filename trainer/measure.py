@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import Any
 
 import numpy as np
 
-from encoders.neural import ModuleEncoder
+from encoders.bundle import BundledEncoder
 from encoders.popularity import PopularityRetriever, decayed_counts
 from encoders.protocols import FloatArray, IntArray, Retriever
 from encoders.retrieval import EncoderRetriever
@@ -71,7 +70,7 @@ def measure(
     return compare(retriever, popular, events, numbers, is_test, known_users, rule, report)
 
 
-def exact(encoder: ModuleEncoder[Any]) -> Retriever:
+def exact(encoder: BundledEncoder) -> Retriever:
     """A fitted encoder with exact search, so that it is not judged by how an index was tuned."""
     return EncoderRetriever(encoder, FlatIndex.build(encoder.item_vectors))
 

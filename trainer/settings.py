@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from encoders.factors import FactorsConfig
 from encoders.markov import MarkovConfig
 from encoders.popularity import PopularityConfig
 from encoders.records import DEFAULT_CATALOGUE, CatalogueName
@@ -20,22 +21,39 @@ _DEFAULTS: Mapping[str, Mapping[str, Any]] = {
 """What other models than the first want otherwise."""
 
 
+class FactorsSettings(FactorsConfig):
+    """How item vectors are fitted, and user vectors folded in. The defaults were tuned on MovieLens 100K, by time."""
+
+    objective: Literal["als", "bpr"] = "als"
+    """Least squares over all pairs of user and item, or the order of each pair of items, one clicked and one not."""
+    regularization: float = Field(default=30.0, gt=0)
+    """Of least squares: of the fit by ALS, and of folding in."""
+    n_iterations: int = Field(default=15, ge=1)
+    """Passes over the interactions."""
+    learning_rate: float = Field(default=0.01, gt=0)
+    """Of BPR."""
+    pair_regularization: float = Field(default=0.01, ge=0)
+    """Of BPR."""
+
+
 class TrainerSettings(BaseModel):
     """How a model is trained and measured. The defaults were tuned on MovieLens 100K, by global time."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    model: Literal["popularity", "markov", "session-knn", "gru", "lru", "sasrec"] = "gru"
+    model: Literal["popularity", "markov", "session-knn", "mf", "gru", "lru", "sasrec"] = "gru"
     """What is trained. Fitted are a gated recurrent network (GRU4Rec), linear recurrent units (LRURec) and causal
-    self-attention (SASRec); what is not set below has a default of its own for each. Popularity, sequential rules
-    (`markov`) and nearest sessions (VMIS-kNN) learn every event once, and go on with that as they serve; each has a
-    section of its own."""
+    self-attention (SASRec); what is not set below has a default of its own for each. The others have a section each:
+    matrix factorisation (`mf`), by alternating least squares or from pairs, and popularity, sequential rules (`markov`)
+    and nearest sessions (VMIS-kNN), which learn every event once, and go on with that as they serve."""
     popularity: PopularityConfig = PopularityConfig()
     """Of the model `popularity`."""
     markov: MarkovConfig = MarkovConfig()
     """Of the model `markov`."""
     session_knn: SessionKNNConfig = SessionKNNConfig()
     """Of the model `session-knn`."""
+    mf: FactorsSettings = FactorsSettings()
+    """Of the model `mf`."""
     catalogue: CatalogueName = DEFAULT_CATALOGUE
     """The catalogue whose interactions are learned from."""
     min_events: int = Field(default=50, ge=2)

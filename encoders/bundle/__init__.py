@@ -18,7 +18,7 @@ from encoders.bundle.manifest import (
     vocabulary_fingerprint,
 )
 from encoders.bundle.read import Bundle, EncoderBundle, RetrieverBundle, read_bundle, read_encoder_bundle
-from encoders.bundle.registry import ENCODERS, RETRIEVERS, BundledEncoder, BundledRetriever
+from encoders.bundle.registry import ENCODERS, NETWORKS, RETRIEVERS, BundledEncoder, BundledRetriever
 from encoders.bundle.write import (
     BundleDraft,
     EncoderDraft,
@@ -29,6 +29,7 @@ from encoders.bundle.write import (
 
 __all__ = [
     "ENCODERS",
+    "NETWORKS",
     "REPORT_FILE",
     "RETRIEVERS",
     "Bundle",

@@ -8,12 +8,13 @@ from typing import Any, ClassVar, Protocol, Self
 import numpy.typing as npt
 from pydantic import BaseModel
 
+from encoders.factors import FactorsEncoder
 from encoders.gru import GRUEncoder
 from encoders.lru import LRUEncoder
 from encoders.markov import Markov
 from encoders.neural import ModuleEncoder
 from encoders.popularity import LivePopularity
-from encoders.protocols import FloatArray, LiveRetriever, SequenceEncoder
+from encoders.protocols import FloatArray, IntArray, LiveRetriever, SequenceEncoder
 from encoders.sasrec import SASRecEncoder
 from encoders.saved import Arrays
 from encoders.session_knn import SessionKNN
@@ -39,6 +40,9 @@ class BundledEncoder(SequenceEncoder, Protocol):
     @property
     def item_vectors(self) -> FloatArray:
         """What the index searches; row 0 is zero. Shape: ``(n_items + 1, D)``."""
+
+    def place(self, items: IntArray, vectors: FloatArray) -> None:
+        """Let some items have other vectors from now on, in place. Shape: ``(B,)`` and ``(B, D)``."""
 
 
 class BundledRetriever(LiveRetriever, Protocol):
@@ -71,10 +75,13 @@ class BundledRetriever(LiveRetriever, Protocol):
         """
 
 
-ENCODERS: dict[str, type[ModuleEncoder[Any]]] = {
+NETWORKS: dict[str, type[ModuleEncoder[Any]]] = {
     encoder.kind: encoder for encoder in (GRUEncoder, LRUEncoder, SASRecEncoder)
 }
-"""The encoders that a bundle may hold, and that may be trained, by the manifest's `kind`."""
+"""The encoders that are fitted by gradient descent, by the manifest's `kind`."""
+
+ENCODERS: dict[str, type[BundledEncoder]] = {**NETWORKS, FactorsEncoder.kind: FactorsEncoder}
+"""All encoders that a bundle may hold, and that may be trained."""
 
 _ALL_RETRIEVERS: tuple[type[BundledRetriever], ...] = (LivePopularity, Markov, SessionKNN)
 RETRIEVERS: dict[str, type[BundledRetriever]] = {retriever.kind: retriever for retriever in _ALL_RETRIEVERS}

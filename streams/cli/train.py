@@ -132,13 +132,13 @@ def train(
 def _plan(
     settings: Settings, bundles: Path | None, archive: Path | None, max_epochs: int | None, force: bool
 ) -> TrainingPlan:
-    from encoders.bundle import RETRIEVERS
+    from encoders.bundle import NETWORKS
     from streams.cli.training import cleaning_rules, kafka_source
     from trainer.plan import TrainingPlan
 
     trainer = settings.trainer
-    if max_epochs is not None and trainer.model in RETRIEVERS:
-        raise typer.BadParameter(f"--max-epochs is of models that are fitted; {trainer.model} learns each event once")
+    if max_epochs is not None and trainer.model not in NETWORKS:
+        raise typer.BadParameter(f"--max-epochs is of {', '.join(NETWORKS)}; {trainer.model} has no epochs")
     if max_epochs is not None:
         trainer = trainer.model_copy(update={"max_epochs": max_epochs})
     return TrainingPlan(

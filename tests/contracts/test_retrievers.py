@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import pytest
-import torch
 
 from encoders.blend import Blend, LiveBlend, blend
-from encoders.bundle import ENCODERS
+from encoders.bundle import ENCODERS, BundledEncoder
 from encoders.live_encoder import LiveEncoder
 from encoders.markov import Markov, MarkovConfig
-from encoders.neural import ModuleEncoder
 from encoders.popularity import LivePopularity, PopularityConfig, PopularityRetriever
 from encoders.protocols import LiveRetriever
 from encoders.retrieval import EncoderRetriever
@@ -25,16 +21,15 @@ from tests.contracts.retriever_contract import (
     LiveRetrieverContract,
     random_events,
 )
+from tests.small_encoders import small_encoder
 
 
 def popularity() -> PopularityRetriever:
     return PopularityRetriever(np.random.default_rng(1).random(N_ITEMS + 1, dtype=np.float32))
 
 
-def encoder_of(kind: str) -> ModuleEncoder[Any]:
-    torch.manual_seed(3)
-    config = ENCODERS[kind].Config.model_validate({"embedding_dim": 8, "hidden_dim": 12})
-    return ENCODERS[kind](ENCODERS[kind].build(N_ITEMS, config))
+def encoder_of(kind: str) -> BundledEncoder:
+    return small_encoder(kind, N_ITEMS)
 
 
 def encoder_with_index(kind: str) -> EncoderRetriever:

@@ -5,11 +5,13 @@ from __future__ import annotations
 import pytest
 import torch
 
-from encoders.bundle import ENCODERS
+from encoders.bundle import ENCODERS, BundledEncoder
+from encoders.factors import FactorsEncoder
 from encoders.gru import GRUConfig, GRUEncoder, GRUModule
 from encoders.lru import LRUConfig, LRUEncoder
 from encoders.sasrec import SASRecConfig, SASRecEncoder
 from tests.contracts.encoder_contract import N_ITEMS, SequenceEncoderContract
+from tests.small_encoders import small_encoder
 
 
 class TestGRUEncoder(SequenceEncoderContract):
@@ -59,5 +61,18 @@ class TestSASRecEncoderAfterLoad(SequenceEncoderContract):
         return SASRecEncoder.load(fresh.config, fresh.weights, fresh.item_vectors)
 
 
+class TestFactorsEncoder(SequenceEncoderContract):
+    @pytest.fixture
+    def encoder(self) -> BundledEncoder:
+        return small_encoder("mf", N_ITEMS)
+
+
+class TestFactorsEncoderAfterLoad(SequenceEncoderContract):
+    @pytest.fixture
+    def encoder(self) -> FactorsEncoder:
+        fresh = small_encoder("mf", N_ITEMS, embedding_dim=5)
+        return FactorsEncoder.load({**fresh.config, "alpha": 1.5, "half_life": 1.0}, fresh.weights, fresh.item_vectors)
+
+
 def test_every_kind_a_bundle_may_hold_runs_the_contract() -> None:
-    assert set(ENCODERS) == {GRUEncoder.kind, LRUEncoder.kind, SASRecEncoder.kind}
+    assert set(ENCODERS) == {GRUEncoder.kind, LRUEncoder.kind, SASRecEncoder.kind, FactorsEncoder.kind}

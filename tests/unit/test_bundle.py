@@ -20,6 +20,7 @@ from encoders.records import BundleReference
 from encoders.vocabulary import Vocabulary
 from encoders.window import WindowRule
 from index.flat import FlatIndex
+from tests.small_encoders import small_encoder
 
 N_ITEMS = 6
 CREATED_AT_MS = 1_795_342_500_123
@@ -70,8 +71,7 @@ def with_nan(array: np.ndarray) -> np.ndarray:
 
 @pytest.mark.parametrize("kind", ENCODERS)
 def test_every_kind_of_encoder_answers_as_it_did_before_it_was_written(tmp_path: Path, kind: str) -> None:
-    config = ENCODERS[kind].Config.model_validate({"embedding_dim": 4, "hidden_dim": 5})
-    encoder = ENCODERS[kind](ENCODERS[kind].build(N_ITEMS, config))
+    encoder = small_encoder(kind, N_ITEMS, embedding_dim=4, hidden_dim=5)
     draft = replace(make_draft(), encoder=encoder, save_index=FlatIndex.build(encoder.item_vectors).save)
     bundle = read_bundle(write_bundle(tmp_path, draft, CREATED_AT_MS).uri)
     windows = np.array([[0, 1, 2, 6], [3, 4, 3, 5]])

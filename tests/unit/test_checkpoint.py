@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from encoders.bundle import ENCODERS
+from encoders.bundle import NETWORKS
 from encoders.window import WindowRule
 from tests.archives import RecordLog, append, no_file_larger_than
 from tests.logs import make_log
@@ -95,7 +95,7 @@ def same(some: dict[str, Tensor], others: dict[str, Tensor]) -> bool:
     return some.keys() == others.keys() and all(value.equal(others[name]) for name, value in some.items())
 
 
-@pytest.mark.parametrize("model", ENCODERS)
+@pytest.mark.parametrize("model", NETWORKS)
 @pytest.mark.parametrize("every_s", [EVERY_STEP, 4.0])
 def test_a_run_that_was_killed_ends_as_one_that_was_not(
     model: str, every_s: float, rows: TrainingRows, snapshot: Snapshot, tmp_path: Path

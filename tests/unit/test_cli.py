@@ -67,7 +67,7 @@ def test_debug_shows_the_traceback() -> None:
     ("arguments", "message"),
     [
         (["--model", "oracle"], "trainer.model (flag --set): Input should be 'popularity', 'markov', 'session-knn'"),
-        (["--model", "markov", "--max-epochs", "3"], "markov learns each event once"),
+        (["--model", "markov", "--max-epochs", "3"], "markov has no epochs"),
         (["--set", "trainer.session_knn.n_recents=5"], "unknown key; did you mean trainer.session_knn.n_recent?"),
         (["--set", "trainer.markov.max_rules=0"], "trainer.markov.max_rules (flag --set): Input should be greater"),
         (["--set", "trainer.popularity.half_life_s=-1"], "trainer.popularity.half_life_s (flag --set): Input should"),

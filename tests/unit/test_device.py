@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from encoders.bundle import ENCODERS
+from encoders.bundle import NETWORKS
 from trainer.errors import TrainingError
 from trainer.fit import build_model, insist_on_device
 from trainer.settings import TrainerSettings
@@ -13,7 +13,7 @@ from trainer.settings import TrainerSettings
 NO_CUDA = pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")
 
 
-@pytest.mark.parametrize("kind", ENCODERS)
+@pytest.mark.parametrize("kind", NETWORKS)
 def test_whatever_a_module_makes_is_on_the_device_of_its_windows(kind: str) -> None:
     """`meta` knows shapes alone, and refuses to meet tensors of the processor."""
     module = build_model(9, TrainerSettings(model=kind), max_len=200).to("meta").train()

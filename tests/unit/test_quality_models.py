@@ -15,6 +15,7 @@ from tests.rankers import Silent, Telling
 from trainer.errors import DatasetError
 from trainer.evaluation.protocols import held_out, leave_one_out, sessions
 from trainer.evaluation.queries import Crop
+from trainer.evaluation.run import FullScores
 from trainer.quality.contenders import Configuration, Contender, read_configuration
 from trainer.quality.models import Ready, Workshop
 
@@ -44,6 +45,28 @@ def test_a_retriever_learns_the_training_part(name: str) -> None:
     assert best(ready, 0, 5) == 6
     assert ready.cost.n_targets == 24 * 4
     assert ready.ranked is ready.answers
+
+
+def test_factors_learn_the_training_part_and_are_ranked_by_all_their_scores(tmp_path: Path) -> None:
+    chosen = contender(tmp_path, "[mf]\nembedding_dim = 8\nregularization = 1\nn_iterations = 5")
+    assert chosen.is_seeded
+    ready, other = (Workshop(None, 0.1, Silent()).make(chosen, EXAM, seed) for seed in (0, 1))
+    assert isinstance(ready.ranked, FullScores)
+    assert ready.encoder is not None
+    assert other.encoder is not None
+    assert ready.encoder.item_vectors.shape == (10, 8)
+    assert not np.array_equal(ready.encoder.item_vectors, other.encoder.item_vectors)
+    assert ready.cost.n_targets == 5 * 24 * 4
+    assert best(ready, 0, 5) in (4, 5, 6, 7)  # the only ones that anybody has beside it
+
+
+def test_factors_that_are_asked_live_take_up_items_that_came_after_their_training(tmp_path: Path) -> None:
+    """Item 5 comes with the validation part only, behind 2, and everybody is then asked for it."""
+    log = make_log([(u, i, 10 * u + i) for u in range(9) for i in (0, 1, 2)] + [(8, 4, 83), (8, 3, 84)])
+    exam = leave_one_out(log, Crop(4))
+    ready = Workshop(None, 0.1, Silent()).make(contender(tmp_path, "[mf]\nembedding_dim = 4"), exam, 0, live=True)
+    assert isinstance(ready.answers, LiveEncoder)
+    assert 5 in ready.answers.retrieve(np.array([[1, 2]]), 9)[0]
 
 
 def test_a_model_that_is_asked_live_learns_all_before_the_part() -> None:

@@ -1,4 +1,4 @@
-"""Retrievers learn a log once, and are measured before they have learned its newest part."""
+"""Retrievers learn a log once, factors are fitted anew; both are measured before they know its newest part."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from encoders.bundle import RETRIEVERS, BundledRetriever, RetrieverDraft
+from encoders.bundle import RETRIEVERS, BundledRetriever, EncoderDraft, RetrieverDraft
 from encoders.markov import MarkovConfig
 from encoders.popularity import PopularityConfig
 from encoders.session_knn import SessionKNNConfig
@@ -16,13 +16,14 @@ from encoders.window import WindowRule
 from tests.logs import make_log
 from trainer.checkpoint import Checkpoint
 from trainer.cleaning import CleaningRules
+from trainer.factors import fit_factors
 from trainer.interactions import BoolArray, Interactions
 from trainer.learning import Lessons, new_retriever
 from trainer.log import Log
-from trainer.making import Clock, Made, Material, make_retriever
+from trainer.making import MAKERS, Clock, Made, Material
 from trainer.plan import TrainingPlan
 from trainer.replay import KafkaSource
-from trainer.settings import TrainerSettings
+from trainer.settings import FactorsSettings, TrainerSettings
 from trainer.split import split_by_time
 from trainer.trial import Trial
 
@@ -44,10 +45,17 @@ def settings(kind: str, **given: object) -> TrainerSettings:
     return TrainerSettings.model_validate({"model": kind, **given})
 
 
-def made(kind: str, log: Interactions, test_fraction: float, held_back: BoolArray | None = None) -> Made:
+def made(
+    kind: str, log: Interactions, test_fraction: float, held_back: BoolArray | None = None, **given: object
+) -> Made:
     """What a run makes of a log when no model serves."""
     plan = TrainingPlan(
-        KafkaSource({}), "default", Path(), settings(kind), CleaningRules(window_rule=RULE), popularity_half_life=WEEK
+        KafkaSource({}),
+        "default",
+        Path(),
+        settings(kind, **given),
+        CleaningRules(window_rule=RULE),
+        popularity_half_life=WEEK,
     )
     nothing = np.zeros(len(log), dtype=bool)
     material = Material(
@@ -57,7 +65,7 @@ def made(kind: str, log: Interactions, test_fraction: float, held_back: BoolArra
         Trial(None, nothing if held_back is None else held_back, "no model serves yet"),
     )
     run = Checkpoint(None, {}, None, 60.0, lambda text: None)
-    return make_retriever(material, run, Clock(), Silent())
+    return MAKERS[kind](material, run, Clock(), Silent())
 
 
 def learned(made: Made) -> BundledRetriever:
@@ -125,3 +133,31 @@ def test_what_is_held_back_for_the_gate_is_learned_last() -> None:
     ours = learned(made("session-knn", log, 0.1, held_back))
     for name, array in expected.arrays().items():
         np.testing.assert_array_equal(ours.arrays()[name], array)
+
+
+def test_factors_end_with_all_events_and_their_figures_are_of_before_the_test_part() -> None:
+    """In the newest tenth there are users who choose 1 and 9 together, and nobody did so before."""
+    old = [(user, n + 4 * (user % 2), 100 * user + n) for user in range(90) for n in (1, 2, 3, 4)]
+    new = [(user, n, 100 * user + n) for user in range(90, 100) for n in (1, 9)]
+    log, small = make_log(old + new), {"embedding_dim": 4, "regularization": 1.0}
+    model = made("mf", log, 20 / 380, mf=small)
+    assert isinstance(model.draft, EncoderDraft)
+    assert (model.figures["n_test_events"], model.figures["recall@10"]) == (10, 0)
+    expected = fit_factors(log, len(log.item_ids), FactorsSettings.model_validate(small), seed=0)
+    np.testing.assert_array_equal(model.draft.encoder.item_vectors, expected.item_vectors)
+    assert model.index is not None
+
+
+def test_the_gate_asks_factors_that_have_not_learned_what_is_held_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    log, learned_of = chain(), []
+
+    def spy(events: Interactions, *given: object) -> object:
+        learned_of.append(len(events))
+        return fit_factors(events, *given)  # type: ignore[arg-type]
+
+    monkeypatch.setattr("trainer.making.fit_factors", spy)
+    held_back = np.zeros(len(log), dtype=bool)
+    held_back[-4:] = True
+    n_test = int(split_by_time(log, 0.1, 0.2).test.sum())
+    made("mf", log, 0.2, held_back, mf={"embedding_dim": 4})
+    assert learned_of == [len(log) - n_test, len(log) - 4, len(log)]

@@ -7,7 +7,7 @@ from typing import get_args
 import pytest
 from pydantic import ValidationError
 
-from encoders.bundle import ENCODERS, RETRIEVERS
+from encoders.bundle import ENCODERS, NETWORKS, RETRIEVERS
 from trainer.fit import build_model
 from trainer.settings import TrainerSettings
 
@@ -24,11 +24,11 @@ def test_what_is_set_beats_the_models_default_and_that_the_general_one() -> None
 
 
 def test_an_unknown_model_is_refused() -> None:
-    with pytest.raises(ValidationError, match="'gru', 'lru' or 'sasrec'"):
+    with pytest.raises(ValidationError, match="'mf', 'gru', 'lru' or 'sasrec'"):
         TrainerSettings.model_validate({"model": "lstm"})
 
 
-@pytest.mark.parametrize("model", ENCODERS)
+@pytest.mark.parametrize("model", NETWORKS)
 def test_a_module_is_made_as_the_settings_say(model: str) -> None:
     settings = TrainerSettings.model_validate({"model": model, "embedding_dim": 8, "hidden_dim": 5, "dropout": 0.125})
     config = build_model(9, settings).config.model_dump()

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from encoders.bundle import ENCODERS
+from encoders.bundle import NETWORKS
 from trainer.errors import ContenderError
 from trainer.evaluation.sets import read_set, set_folder
 from trainer.quality.compare import Entrant, compare
@@ -42,7 +42,7 @@ class Cell:
     @property
     def fits(self) -> frozenset[str]:
         """What names the fits of encoders that it needs: two cells that share one would do it twice, run at once."""
-        encoders = [each for each in (self.contender, *self.contender.members) if each.model in ENCODERS]
+        encoders = [each for each in (self.contender, *self.contender.members) if each.model in NETWORKS]
         keys = {"model", *FIT_KEYS}
         settings = [each.config.model_dump(mode="json", include=keys) for each in encoders]
         return frozenset(json.dumps([self.data, self.seed, each], sort_keys=True) for each in settings)

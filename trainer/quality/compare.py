@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from encoders.neural import ModuleEncoder
+from encoders.bundle import BundledEncoder
 from encoders.window import WindowRule
 from trainer.errors import ContenderError, DatasetError
 from trainer.evaluation.live import evaluate_live, insist_on_arrival
@@ -191,7 +191,7 @@ def _questions(exam: Exam, part: Part, live: bool) -> Queries:
     return queries
 
 
-def step_us(encoder: ModuleEncoder[Any] | None) -> float | None:
+def step_us(encoder: BundledEncoder | None) -> float | None:
     """What one more item of one user costs an encoder, in microseconds: the median of some steps."""
     if encoder is None:
         return None

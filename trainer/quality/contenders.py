@@ -32,7 +32,7 @@ from typing import Any, Literal, Self, TypeVar
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from encoders.blend import Metric
-from encoders.bundle import ENCODERS
+from encoders.bundle import ENCODERS, NETWORKS
 from encoders.fusion import Fusion
 from encoders.markov import MarkovConfig
 from encoders.popularity import PopularityConfig
@@ -40,7 +40,7 @@ from encoders.session_knn import SessionKNNConfig
 from trainer.errors import ContenderError
 from trainer.evaluation.queries import Excluded
 from trainer.evaluation.sets import SplitBy
-from trainer.settings import TrainerSettings
+from trainer.settings import FactorsSettings, TrainerSettings
 
 ConfigT = TypeVar("ConfigT", bound=BaseModel)
 CONFIGURATIONS = Path(__file__).parent / "configurations"
@@ -89,7 +89,8 @@ CONFIGS: dict[str, type[BaseModel]] = {
     "popularity": PlainPopularityConfig,
     "markov": MarkovConfig,
     "session-knn": SessionKNNConfig,
-    **dict.fromkeys(ENCODERS, TrainerSettings),
+    "mf": FactorsSettings,
+    **dict.fromkeys(NETWORKS, TrainerSettings),
     "blend": BlendConfig,
 }
 """What each model is set by."""
@@ -116,7 +117,7 @@ class Contender:
     @property
     def configuration(self) -> dict[str, Any]:
         """Whatever decides its answers but data and seed, for JSON."""
-        chosen = self.config.model_dump(mode="json", include=set(FIT_KEYS) if self.model in ENCODERS else None)
+        chosen = self.config.model_dump(mode="json", include=set(FIT_KEYS) if self.model in NETWORKS else None)
         members = {"members": {member.name: member.configuration for member in self.members}} if self.members else {}
         return {"model": self.model, "live": self.live, **chosen, **members}
 
@@ -192,7 +193,7 @@ def _contender(name: str, table: Mapping[str, Any], place: str) -> Contender:
         raise ContenderError(f"{place}: there is no model {model!r}; `model` is one of {', '.join(CONFIGS)}")
     if not isinstance(live, bool):
         raise ContenderError(f"{place}: live is true or false, not {live!r}")
-    if model in ENCODERS:
+    if model in NETWORKS:
         _insist_on_known(given, FIT_KEYS, place)
         given["model"] = model
     return Contender(name, model, _checked(CONFIGS[model], given, place), live)

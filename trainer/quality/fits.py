@@ -10,7 +10,6 @@ import json
 from dataclasses import asdict, dataclass, replace
 from hashlib import sha256
 from pathlib import Path
-from typing import Any
 
 import torch
 from safetensors import SafetensorError
@@ -24,8 +23,8 @@ import trainer.fit
 import trainer.losses
 import trainer.negatives
 import trainer.pieces
-from encoders.bundle import ENCODERS
-from encoders.neural import ModuleEncoder, SequenceModule
+from encoders.bundle import NETWORKS, BundledEncoder
+from encoders.neural import SequenceModule
 from trainer.checkpoint import Checkpoint, read_tensors, write_tensors
 from trainer.dataset import TrainingRows, training_rows
 from trainer.errors import NothingToTrainError, TrainingError
@@ -53,7 +52,7 @@ _AS_IMPORTED = tuple(Path(str(module.__file__)).read_bytes() for module in SOURC
 class Fit:
     """A fitted encoder."""
 
-    encoder: ModuleEncoder[Any]
+    encoder: BundledEncoder
     cost: Cost
 
 
@@ -77,7 +76,7 @@ def fit_encoder(exam: Exam, settings: TrainerSettings, folder: Path | None, repo
     key = identity(exam, settings)
     path = folder / f"{settings.model}-{key[:16]}.safetensors" if folder else None
     if path and (cost := _read(path, key, module, report)):
-        return Fit(ENCODERS[settings.model](module), cost)
+        return Fit(NETWORKS[settings.model](module), cost)
     rows = rows_of(exam)
     if not len(rows):
         raise NothingToTrainError(f"{exam.name}: no user has two events to train on, one after the other")
@@ -88,7 +87,7 @@ def fit_encoder(exam: Exam, settings: TrainerSettings, folder: Path | None, repo
         )
     if path:
         _keep(path, key, module, cost, report)
-    return Fit(ENCODERS[settings.model](module), cost)
+    return Fit(NETWORKS[settings.model](module), cost)
 
 
 def settled(settings: TrainerSettings, exam: Exam) -> TrainerSettings:

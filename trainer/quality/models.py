@@ -8,16 +8,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 from pydantic import BaseModel
 
 from encoders.blend import blend, learned_weights, lists_of, logits_of
-from encoders.bundle import RETRIEVERS
+from encoders.bundle import RETRIEVERS, BundledEncoder
 from encoders.fusion import Lists
 from encoders.live_encoder import LiveEncoder
-from encoders.neural import ModuleEncoder
 from encoders.protocols import FloatArray, IntArray, LiveRetriever, Retriever
 from trainer.errors import DatasetError
 from trainer.evaluation.live import EVENTS_AT_ONCE
@@ -25,13 +24,14 @@ from trainer.evaluation.metrics import KS
 from trainer.evaluation.protocols import Exam, Part, held_out
 from trainer.evaluation.queries import Queries
 from trainer.evaluation.run import QUERIES_AT_ONCE, FullScores, allowed_lists
+from trainer.factors import fit_factors
 from trainer.interactions import BoolArray
 from trainer.measure import exact
 from trainer.quality.contenders import BlendConfig, Contender
 from trainer.quality.cost import Cost, Stopwatch
 from trainer.quality.fits import fit_encoder
 from trainer.report import Report
-from trainer.settings import TrainerSettings
+from trainer.settings import FactorsSettings, TrainerSettings
 
 MOST_WEIGHED = 20_000
 """Queries of the validation part that weights are learned on, evenly spread."""
@@ -44,7 +44,7 @@ class Ready:
     answers: Retriever
     cost: Cost
     """Of making it."""
-    encoder: ModuleEncoder[Any] | None = None
+    encoder: BundledEncoder | None = None
     """Where it is an encoder: for exact ranks, and to see what a step costs."""
     weights: tuple[float, ...] = ()
     """Of a blend's members."""
@@ -87,7 +87,21 @@ class Workshop:
             fit = fit_encoder(exam, settings, self.folder, self.report, f"{exam.name}: training {contender.name}")
             answers = _going_live(fit.encoder, exam, part) if live else exact(fit.encoder)
             return Ready(answers, fit.cost, fit.encoder)
+        if isinstance(config, FactorsSettings):
+            return self._factorised(contender.name, config, exam, seed, part, live)
         return _learned(config, exam, part if live else None)
+
+    def _factorised(self, name: str, config: FactorsSettings, exam: Exam, seed: int, part: Part, live: bool) -> Ready:
+        watch, label = Stopwatch(Cost()), f"{exam.name}: factorising for {name}"
+        encoder = fit_factors(
+            exam.training,
+            len(exam.events.item_ids),
+            config,
+            seed,
+            show=lambda done: self.report.progress(label, done, config.n_iterations),
+        )
+        cost = watch.spent(config.n_iterations * len(exam.training))
+        return Ready(_going_live(encoder, exam, part) if live else exact(encoder), cost, encoder)
 
     def _blend(self, contender: Contender, config: BlendConfig, exam: Exam, seed: int, part: Part, live: bool) -> Ready:
         members = [self.make(member, exam, seed, part, live) for member in contender.members]
@@ -125,7 +139,7 @@ def _learned(config: BaseModel, exam: Exam, before: Part | None) -> Ready:
     return Ready(model, watch.spent(n_events))
 
 
-def _going_live(encoder: ModuleEncoder[Any], exam: Exam, part: Part) -> LiveEncoder:
+def _going_live(encoder: BundledEncoder, exam: Exam, part: Part) -> LiveEncoder:
     """A fitted encoder that has taken up what came between its training and a part."""
     is_trained = np.zeros(len(encoder.item_vectors), dtype=bool)
     is_trained[exam.numbers[exam.split.train]] = True

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from encoders.bundle import ENCODERS
+from encoders.bundle import NETWORKS
 from encoders.neural import SequenceModule
 from encoders.protocols import IntArray
 from trainer.dataset import TrainingRows
@@ -42,7 +42,7 @@ def settings_of(sizes: Sizes, rows: TrainingRows) -> TrainerSettings:
 
 def vectors_of(module: SequenceModule, model: str, windows: IntArray) -> Vectors:
     """What the model ranks with. Shape: ``(Q, T)`` to ``(Q, D)`` and ``(N + 1, D)``."""
-    encoder = ENCODERS[model](module)
+    encoder = NETWORKS[model](module)
     parts = np.split(windows, range(WINDOWS_AT_ONCE, len(windows), WINDOWS_AT_ONCE))
     return np.concatenate([encoder.encode(part)[1] for part in parts]), encoder.item_vectors
 

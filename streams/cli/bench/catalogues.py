@@ -19,7 +19,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from encoders.bundle import ENCODERS, EncoderDraft, IndexRecord, read_encoder_bundle, write_bundle
+from encoders.bundle import NETWORKS, EncoderDraft, IndexRecord, read_encoder_bundle, write_bundle
 from encoders.events import EVENT_TRAITS, EventType
 from encoders.gru import GRUEncoder
 from encoders.protocols import FloatArray, IntArray, SequenceEncoder
@@ -203,7 +203,7 @@ def fit_encoder(catalogue: Catalogue) -> GRUEncoder:
     events = _interactions(_not_held_out(catalogue, catalogue.fit_events))
     rows = training_rows(events, WINDOW_RULE, events.item_codes, np.ones(len(events), dtype=bool))
     fit(module, rows, None, catalogue.fit, report=lambda progress: None)
-    return _as_gru(ENCODERS[catalogue.fit.model](module))
+    return _as_gru(NETWORKS[catalogue.fit.model](module))
 
 
 def held_out_queries(encoder: SequenceEncoder, catalogue: Catalogue, n: int, seed: int = 0) -> FloatArray:
