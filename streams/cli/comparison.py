@@ -158,20 +158,20 @@ def _configuration(asked: Comparison, data: str) -> Configuration:
 def accuracy_table(result: Result) -> Table:
     """The figures of each model with their intervals, and by how much it is above the first on the same queries."""
     first, *others = result["models"]
-    table = _table(f"{result['dataset']}, {result['n_queries']:,} queries: {result['protocol']}")
+    table = models_table(f"{result['dataset']}, {result['n_queries']:,} queries: {result['protocol']}")
     table.caption = f"in brackets: {100 * result['level']:.0f} % of a bootstrap over users"
     for name in (*SHOWN, *(f"{figure}, over {first}" for figure in COMPARED if others)):
         table.add_column(name, justify="right")
     above = {pair["model"]: pair["figures"] for pair in result["differences"] if pair["baseline"] == first}
     for name, model in result["models"].items():
-        figures = [_interval(model["figures"][figure], "") for figure in SHOWN]
-        table.add_row(name, *figures, *(_interval(above[name][figure], "+") for figure in COMPARED if name in above))
+        figures = [interval(model["figures"][figure], "") for figure in SHOWN]
+        table.add_row(name, *figures, *(interval(above[name][figure], "+") for figure in COMPARED if name in above))
     return table
 
 
 def costs_table(result: Result) -> Table:
     """What each model cost to fit, and what it costs to ask."""
-    table = _table("cost")
+    table = models_table("cost")
     for name in ("fit, s", "CPU, s", "targets/s", "peak memory", "µs a query", "µs of learning a query", "µs a step"):
         table.add_column(name, justify="right")
     for name, model in result["models"].items():
@@ -189,7 +189,8 @@ def costs_table(result: Result) -> Table:
     return table
 
 
-def _table(title: str) -> Table:
+def models_table(title: str) -> Table:
+    """A table whose rows are models, and whose columns are still to be named."""
     from rich.table import Table
 
     table = Table(title=title, title_justify="left", caption_justify="left")
@@ -197,11 +198,11 @@ def _table(title: str) -> Table:
     return table
 
 
-def _interval(figure: Mapping[str, Any], sign: str) -> str:
+def interval(figure: Mapping[str, Any], sign: str) -> str:
     """A figure above its interval.
 
     Example:
-        >>> print(_interval({"mean": 0.19304, "low": 0.185, "high": 0.20111}, sign="+"))
+        >>> print(interval({"mean": 0.19304, "low": 0.185, "high": 0.20111}, sign="+"))
         +.1930
         [+.1850, +.2011]
     """

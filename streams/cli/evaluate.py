@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -21,6 +22,14 @@ if TYPE_CHECKING:
     from trainer.report import Report
 
 COMPARING = "Comparing models by name"
+RATINGS = "Predicting ratings"
+
+
+class Task(StrEnum):
+    """What models are measured by."""
+
+    RANKING = "ranking"
+    RATINGS = "ratings"
 
 
 @app.command()
@@ -45,12 +54,15 @@ def evaluate(
     archive: ArchiveOption = None,
     no_archive: NoArchiveOption = False,
     json_file: Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Write the figures there.")] = None,
+    task: Annotated[
+        Task, typer.Option(help="What is measured: where the next item is in a list, or how far off ratings are.")
+    ] = Task.RANKING,
     models: Annotated[
         str | None,
         typer.Option(
             metavar="A,B",
-            help="Compare these models on --data: popularity, markov, session-knn, gru, lru, sasrec, or what the file"
-            " of --models-config calls them.",
+            help="Compare these models on --data: popularity, markov, session-knn, mf, gru, lru, sasrec, or what the"
+            " file of --models-config calls them; of ratings mean, biases, mf-ratings, which is the default.",
             show_default=False,
             rich_help_panel=COMPARING,
         ),
@@ -122,6 +134,26 @@ def evaluate(
             rich_help_panel=COMPARING,
         ),
     ] = None,
+    folds: Annotated[
+        int | None,
+        typer.Option(
+            min=2,
+            metavar="N",
+            help="Into how many parts each user's ratings are cut at random; each is asked of a model that knows the"
+            " others. --part validation: a fifth of what is known in the first round is asked. Default: 5.",
+            show_default=False,
+            rich_help_panel=RATINGS,
+        ),
+    ] = None,
+    liked: Annotated[
+        float | None,
+        typer.Option(
+            metavar="STARS",
+            help="From how many stars on an item counts as liked, for precision, recall and F1. Default: 4.",
+            show_default=False,
+            rich_help_panel=RATINGS,
+        ),
+    ] = None,
 ) -> None:
     """Measure a model beside popularity: is what a user did next in the list that the event before brought?
 
@@ -133,7 +165,32 @@ def evaluate(
     With --models, models are compared that need no bundle: `streamrec evaluate --models popularity,session-knn,gru
     --data ml-100k` fits them to the oldest part of a data set as its papers split it, ranks all items for each query of
     the newest, and prints every figure with its interval, what the models cost, and how far each is above the first.
+
+    With --task ratings, what is asked is how many stars a user gives an item: `streamrec evaluate --task ratings --data
+    ml-100k` cross-validates the mean, biases and biased matrix factorisation, and prints RMSE, MAE, precision, recall
+    and F1.
     """
+    if task is Task.RATINGS:
+        strange = {
+            "--bundle": bundle, "--current": current, "--archive": archive, "--no-archive": no_archive, "--set": sets,
+            "--split": split, "--live": live, "--windows": windows, "--excluded": excluded,
+            "--device": device is not Device.CPU, "--output": output,
+        }  # fmt: skip
+        if given := [name for name, value in strange.items() if value]:
+            raise typer.BadParameter(f"{given[0]} does not go with --task ratings")
+        if data is None:
+            raise typer.BadParameter("--task ratings needs --data: a folder, or the name of a data set such as ml-100k")
+        from rich.console import Console
+
+        from streams.cli.ratings import RatingsTask, evaluate_ratings
+
+        names = _names(models) if models is not None else []
+        chosen = list(dict.fromkeys(seeds or [0]))
+        liked = 4.0 if liked is None else liked
+        evaluate_ratings(RatingsTask(names, data, models_config, part, folds or 5, liked, chosen, json_file), Console())
+        return
+    if folds or liked is not None:
+        raise typer.BadParameter("--folds and --liked go with --task ratings")
     comparison = {
         "--models-config": models_config,
         "--part": part is not Part.TEST,
@@ -156,9 +213,7 @@ def evaluate(
         raise typer.BadParameter("--set is of the settings file; what --models are set by stands in --models-config")
     if data is None:
         raise typer.BadParameter("--models needs --data: a folder, or the name of a data set such as ml-100k")
-    names = [name.strip() for name in models.split(",") if name.strip()]
-    if not names or len(set(names)) < len(names):
-        raise typer.BadParameter("--models names one model or more, with commas between, none twice")
+    names = _names(models)
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     from rich.console import Console
 
@@ -171,6 +226,14 @@ def evaluate(
         ),
         Console(),
     )  # fmt: skip
+
+
+def _names(models: str) -> list[str]:
+    """What --models names."""
+    names = [name.strip() for name in models.split(",") if name.strip()]
+    if not names or len(set(names)) < len(names):
+        raise typer.BadParameter("--models names one model or more, with commas between, none twice")
+    return names
 
 
 def _evaluate_bundle(

@@ -15,6 +15,7 @@ from trainer.movielens import fetch_movielens_100k
 from trainer.quality.compare import compare, entrants
 from trainer.quality.contenders import Configuration, read_configuration
 from trainer.quality.models import Workshop
+from trainer.ratings import BiasesConfig, RatingFactorsConfig, cross_validate, read_ratings, validation_rounds
 
 CONFIGURATION = """
 windows = "served"
@@ -58,3 +59,16 @@ def test_a_model_that_is_fitted_briefly_is_above_its_floor(
     workshop = Workshop(None, 0.1, Silent())
     result = compare(data, configuration.settings, entrants(configuration.pick([model]), [0]), workshop, Silent())
     assert result["models"][model]["figures"]["ndcg@10"]["mean"] > floor
+
+
+def test_biased_matrix_factorisation_is_less_far_off_than_biases() -> None:
+    """Measured on the validation part: an rmse of .925, beside .948 of biases and 1.134 of the mean."""
+    try:
+        folder = set_folder("ml-100k")
+    except DatasetError:
+        folder = fetch_movielens_100k(print)
+    ratings, _ = read_ratings(folder)
+    models = {"biases": BiasesConfig(), "mf-ratings": RatingFactorsConfig()}
+    result = cross_validate(ratings, models, {0: validation_rounds(ratings, 5, seed=0)}, 4.0, Silent())
+    assert result["models"]["mf-ratings"]["figures"]["rmse"]["mean"] < 0.935
+    assert result["differences"][0]["figures"]["rmse"]["high"] < 0

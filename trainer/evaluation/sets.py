@@ -145,7 +145,10 @@ def _read_events(table: Table, path: Path) -> tuple[Interactions, Labels, bool]:
 
 
 def _blocks(names: list[str], reader: CsvReader, path: Path) -> Iterator[Mapping[str, Sequence[str]]]:
-    """Columns of some rows at a time, without those of no user or no item; a column that is not there is empty text."""
+    """Columns of some rows at a time, without those of no user or no item.
+
+    A column that is not there is empty text, but of types, which are then all ratings.
+    """
     filled, n_before = filter(None, reader), 0
     while rows := [*islice(filled, ROWS_AT_ONCE)]:
         try:
@@ -157,8 +160,9 @@ def _blocks(names: list[str], reader: CsvReader, path: Path) -> Iterator[Mapping
                 f"{len(names)}: {','.join(row)[:80]!r}"
             ) from error
         n_before += len(rows)
+        absent = {"event_type": (EventType.RATING.value,) * len(rows)}  # as in MovieLens's own files
         empty = ("",) * len(rows)
-        columns: dict[str, tuple[str, ...]] = {name: cells.get(name, empty) for name in COLUMNS}
+        columns: dict[str, tuple[str, ...]] = {name: cells.get(name, absent.get(name, empty)) for name in COLUMNS}
         if "" in columns["user_id"] or "" in columns["item_id"]:
             named = [bool(user and item) for user, item in zip(columns["user_id"], columns["item_id"], strict=True)]
             columns = {name: tuple(compress(column, named)) for name, column in columns.items()}

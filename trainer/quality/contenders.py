@@ -170,19 +170,28 @@ def read_configuration(path: Path) -> Configuration:
     Raises:
         ContenderError: If the file is no TOML, or a table or a key of it is unknown or wrong.
     """
-    try:
-        content = tomllib.loads(path.read_text())
-    except OSError as error:
-        raise ContenderError(f"cannot read {path}: {error.strerror}") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ContenderError(f"{path} is not TOML: {error}") from error
+    content = read_toml(path)
     tables = {name: table for name, table in content.items() if isinstance(table, dict)}
-    settings = _checked(
+    settings = checked(
         FileSettings, {k: v for k, v in content.items() if k not in tables}, f"{path}, before the tables"
     )
     found = {name: _contender(name, table, f"{path}, [{name}]") for name, table in tables.items()}
     configuration = Configuration(settings, found, str(path))
     return Configuration(settings, {name: _complete(each, configuration) for name, each in found.items()}, str(path))
+
+
+def read_toml(path: Path) -> dict[str, Any]:
+    """What a file of settings says.
+
+    Raises:
+        ContenderError: If it cannot be read, or is no TOML.
+    """
+    try:
+        return tomllib.loads(path.read_text())
+    except OSError as error:
+        raise ContenderError(f"cannot read {path}: {error.strerror}") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ContenderError(f"{path} is not TOML: {error}") from error
 
 
 def _contender(name: str, table: Mapping[str, Any], place: str) -> Contender:
@@ -196,7 +205,7 @@ def _contender(name: str, table: Mapping[str, Any], place: str) -> Contender:
     if model in NETWORKS:
         _insist_on_known(given, FIT_KEYS, place)
         given["model"] = model
-    return Contender(name, model, _checked(CONFIGS[model], given, place), live)
+    return Contender(name, model, checked(CONFIGS[model], given, place), live)
 
 
 def _complete(contender: Contender, configuration: Configuration) -> Contender:
@@ -227,8 +236,17 @@ def _find(name: str, configuration: Configuration, place: str) -> Contender:
     return _contender(name, {}, place)
 
 
-def _checked(kind: type[ConfigT], given: Mapping[str, Any], place: str) -> ConfigT:
-    """The given keys as a configuration."""
+def checked(kind: type[ConfigT], given: Mapping[str, Any], place: str) -> ConfigT:
+    """The given keys as a configuration.
+
+    Args:
+        kind: Of which.
+        given: Keys and values.
+        place: Where they stand, for messages.
+
+    Raises:
+        ContenderError: If a key is unknown or a value is wrong.
+    """
     _insist_on_known(given, kind.model_fields, place)
     try:
         return kind.model_validate(given)

@@ -7,7 +7,8 @@ They go between markers of the page, a pair for each data set, and the prose aro
 
 Models that are asked live have a pair of their own, ``<!-- figures: diginetica-ader live -->``. How long a run took,
 by ``NAME.json`` of ``streamrec quality --summary``, goes between ``<!-- run: NAME -->`` and the same end, and what a
-``NAME.json`` of ``streamrec evaluate --models … --json`` holds, between ``<!-- result: NAME -->`` and it.
+``NAME.json`` of ``streamrec evaluate --models … --json`` holds, between ``<!-- result: NAME -->`` and it, and that of
+``streamrec evaluate --task ratings --json`` between ``<!-- ratings: NAME -->`` and it.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ FIGURES = ("ndcg@10", "recall@10", "mrr@20", "recall@20")
 """What is shown where there is neither goal nor published figure."""
 _MARKED = re.compile(r"(<!-- figures: ([\w-]+?)( live)? -->\n)(?:(?!<!--).)*(<!-- end -->)", re.DOTALL)
 _RESULT = re.compile(r"(<!-- result: ([\w.-]+) -->\n)(?:(?!<!--).)*(<!-- end -->)", re.DOTALL)
+_RATINGS = re.compile(r"(<!-- ratings: ([\w.-]+) -->\n)(?:(?!<!--).)*(<!-- end -->)", re.DOTALL)
 _RUN = re.compile(r"(<!-- run: ([\w.-]+) -->\n)(?:(?!<!--).)*(<!-- end -->)", re.DOTALL)
 
 
@@ -83,6 +85,7 @@ def draw_page(page: Path, folder: Path, cells: Sequence[Cell], goals: Goals) -> 
     text = _MARKED.sub(drawn, text)
     text = _RUN.sub(lambda match: f"{match[1]}\n{_run_line(folder / f'{match[2]}.json')}\n{match[3]}", text)
     text = _RESULT.sub(lambda match: f"{match[1]}\n{_result_table(folder / f'{match[2]}.json')}\n{match[3]}", text)
+    text = _RATINGS.sub(lambda match: f"{match[1]}\n{_ratings_table(folder / f'{match[2]}.json')}\n{match[3]}", text)
     page.write_text(text)
 
 
@@ -217,6 +220,31 @@ def _result_table(path: Path) -> str:
         raise ContenderError(
             f"{path} is damaged: {error}; remove it, or compare the models again with --json"
         ) from error
+
+
+def _ratings_table(path: Path) -> str:
+    """How far off models of ratings are.
+
+    Raises:
+        ContenderError: If its file is damaged.
+    """
+    try:
+        result = json.loads(path.read_text())
+        where, names = result["environment"], list(next(iter(result["models"].values()))["figures"])
+        lines = [
+            [f"`{name}`", *(_bracketed(**model["figures"][figure]) for figure in names), _duration(model["fit_s"])]
+            for name, model in result["models"].items()
+        ]
+        asked = f"{result['n_folds']} folds" if result["part"] == "test" else "the validation part of the first fold"
+        return (
+            f"{_table(['model', *names, 'a fit'], lines)}\n*{result['n_ratings']:,} ratings, {asked}, "
+            f"{len(result['seeds'])} seeds. Liked: {result['liked']:g} stars or more. {where['cpu']}, {where['cores']} "
+            f"cores; commit {where['commit']}.*\n"
+        )
+    except FileNotFoundError:
+        return "Not run.\n"
+    except (ValueError, KeyError, TypeError, AttributeError, OSError) as error:
+        raise ContenderError(f"{path} is damaged: {error}; remove it, or run `make ratings` again") from error
 
 
 def _bracketed(mean: float, low: float, high: float) -> str:
