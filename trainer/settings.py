@@ -15,6 +15,7 @@ from encoders.records import DEFAULT_CATALOGUE, CatalogueName
 from encoders.session_knn import SessionKNNConfig
 
 _DEFAULTS: Mapping[str, Mapping[str, Any]] = {
+    "lstm": {"learning_rate": 0.01, "max_epochs": 8, "patience": 2},
     "lru": {"dropout": 0.4, "learning_rate": 0.005, "max_epochs": 8, "patience": 2},
     "sasrec": {"dropout": 0.5, "learning_rate": 0.003, "max_epochs": 16, "patience": 3},
 }
@@ -41,8 +42,8 @@ class TrainerSettings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    model: Literal["popularity", "markov", "session-knn", "mf", "gru", "lru", "sasrec"] = "gru"
-    """What is trained. Fitted are a gated recurrent network (GRU4Rec), linear recurrent units (LRURec) and causal
+    model: Literal["popularity", "markov", "session-knn", "mf", "gru", "lstm", "lru", "sasrec"] = "gru"
+    """What is trained. Fitted are recurrent networks (GRU4Rec; `lstm`), linear recurrent units (LRURec) and causal
     self-attention (SASRec); what is not set below has a default of its own for each. The others have a section each:
     matrix factorisation (`mf`), by alternating least squares or from pairs, and popularity, sequential rules (`markov`)
     and nearest sessions (VMIS-kNN), which learn every event once, and go on with that as they serve."""

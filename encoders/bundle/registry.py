@@ -11,6 +11,7 @@ from pydantic import BaseModel
 from encoders.factors import FactorsEncoder
 from encoders.gru import GRUEncoder
 from encoders.lru import LRUEncoder
+from encoders.lstm import LSTMEncoder
 from encoders.markov import Markov
 from encoders.neural import ModuleEncoder
 from encoders.popularity import LivePopularity
@@ -76,7 +77,7 @@ class BundledRetriever(LiveRetriever, Protocol):
 
 
 NETWORKS: dict[str, type[ModuleEncoder[Any]]] = {
-    encoder.kind: encoder for encoder in (GRUEncoder, LRUEncoder, SASRecEncoder)
+    encoder.kind: encoder for encoder in (GRUEncoder, LSTMEncoder, LRUEncoder, SASRecEncoder)
 }
 """The encoders that are fitted by gradient descent, by the manifest's `kind`."""
 

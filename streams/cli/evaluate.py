@@ -61,8 +61,8 @@ def evaluate(
         str | None,
         typer.Option(
             metavar="A,B",
-            help="Compare these models on --data: popularity, markov, session-knn, mf, gru, lru, sasrec, or what the"
-            " file of --models-config calls them; of ratings mean, biases, mf-ratings, which is the default.",
+            help="Compare these models on --data: popularity, markov, session-knn, mf, gru, lstm, lru, sasrec, or what"
+            " the file of --models-config calls them; of ratings mean, biases, mf-ratings, which is the default.",
             show_default=False,
             rich_help_panel=COMPARING,
         ),

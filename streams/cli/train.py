@@ -52,7 +52,8 @@ def train(
         str | None,
         typer.Option(
             metavar="NAME",
-            help="What to train: popularity, markov, session-knn, gru, lru or sasrec. Default: trainer.model.",
+            help="What to train: popularity, markov, session-knn, mf, gru, lstm, lru or sasrec. "
+            "Default: trainer.model.",
         ),
     ] = None,
     device: Annotated[
@@ -86,9 +87,10 @@ def train(
     with its report and not announced, and the exit code is 3; `streamrec models` shows and promotes it. See [gate] in
     docs/operations.md. Then old bundles are removed but for the newest trainer.keep_bundles.
 
-    gru, lru and sasrec are fitted. A run that was killed is taken up by the next one with the same settings, within a
-    day; its state is kept every trainer.checkpoint_minutes. popularity, markov and session-knn learn each event once,
-    which takes seconds, and go on with that as they serve; the next model has all of that from the log.
+    gru, lstm, lru and sasrec are fitted. A run that was killed is taken up by the next one with the same settings,
+    within a day; its state is kept every trainer.checkpoint_minutes. popularity, markov and session-knn learn each
+    event once, which takes seconds, and go on with that as they serve; the next model has all of that from the log. mf
+    is factorised in seconds.
 
     With --every, a run that fails is reported and the next one comes all the same. Ctrl-C ends it.
     """

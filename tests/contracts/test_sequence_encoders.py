@@ -9,6 +9,7 @@ from encoders.bundle import ENCODERS, BundledEncoder
 from encoders.factors import FactorsEncoder
 from encoders.gru import GRUConfig, GRUEncoder, GRUModule
 from encoders.lru import LRUConfig, LRUEncoder
+from encoders.lstm import LSTMConfig, LSTMEncoder
 from encoders.sasrec import SASRecConfig, SASRecEncoder
 from tests.contracts.encoder_contract import N_ITEMS, SequenceEncoderContract
 from tests.small_encoders import small_encoder
@@ -27,6 +28,21 @@ class TestGRUEncoderAfterLoad(SequenceEncoderContract):
         torch.manual_seed(3)
         fresh = GRUEncoder(GRUModule(N_ITEMS, GRUConfig(embedding_dim=8, hidden_dim=12)))
         return GRUEncoder.load(fresh.config, fresh.weights, fresh.item_vectors)
+
+
+class TestLSTMEncoder(SequenceEncoderContract):
+    @pytest.fixture
+    def encoder(self) -> LSTMEncoder:
+        torch.manual_seed(3)
+        return LSTMEncoder(LSTMEncoder.build(N_ITEMS, LSTMConfig(embedding_dim=8, hidden_dim=12, dropout=0.5)))
+
+
+class TestLSTMEncoderAfterLoad(SequenceEncoderContract):
+    @pytest.fixture
+    def encoder(self) -> LSTMEncoder:
+        torch.manual_seed(3)
+        fresh = LSTMEncoder(LSTMEncoder.build(N_ITEMS, LSTMConfig(embedding_dim=7, hidden_dim=5)))
+        return LSTMEncoder.load(fresh.config, fresh.weights, fresh.item_vectors)
 
 
 class TestLRUEncoder(SequenceEncoderContract):
@@ -75,4 +91,6 @@ class TestFactorsEncoderAfterLoad(SequenceEncoderContract):
 
 
 def test_every_kind_a_bundle_may_hold_runs_the_contract() -> None:
-    assert set(ENCODERS) == {GRUEncoder.kind, LRUEncoder.kind, SASRecEncoder.kind, FactorsEncoder.kind}
+    assert set(ENCODERS) == {
+        *(GRUEncoder.kind, LSTMEncoder.kind, LRUEncoder.kind, SASRecEncoder.kind, FactorsEncoder.kind)
+    }

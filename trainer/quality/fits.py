@@ -7,6 +7,7 @@ what it learns from, its settings, torch, and the sources that decide its weight
 from __future__ import annotations
 
 import json
+import sys
 from dataclasses import asdict, dataclass, replace
 from hashlib import sha256
 from pathlib import Path
@@ -14,10 +15,7 @@ from pathlib import Path
 import torch
 from safetensors import SafetensorError
 
-import encoders.gru
-import encoders.lru
 import encoders.neural
-import encoders.sasrec
 import trainer.dataset
 import trainer.fit
 import trainer.losses
@@ -39,12 +37,12 @@ from trainer.settings import TrainerSettings
 
 CHECKPOINT_EVERY_S = 60.0
 """What a fit that is killed loses at most."""
-SOURCES = (
-    *(encoders.neural, encoders.gru, encoders.lru, encoders.sasrec),
-    *(trainer.dataset, trainer.pieces, trainer.fit, trainer.losses, trainer.negatives),
-)
-"""Modules that decide the weights."""
-_AS_IMPORTED = tuple(Path(str(module.__file__)).read_bytes() for module in SOURCES)
+SOURCES = (encoders.neural, trainer.dataset, trainer.pieces, trainer.fit, trainer.losses, trainer.negatives)
+"""Modules that decide the weights, beside that of the model itself."""
+_AS_IMPORTED = {
+    kind: tuple(Path(str(module.__file__)).read_bytes() for module in (*SOURCES, sys.modules[network.__module__]))
+    for kind, network in NETWORKS.items()
+}
 """Not as they are when a fit begins: somebody may edit them in a run of hours."""
 
 
@@ -113,7 +111,7 @@ def identity(exam: Exam, settings: TrainerSettings) -> str:
     content = sha256(json.dumps([given, how, len(events.item_ids), torch.__version__], sort_keys=True).encode())
     for column in (events.user_codes, events.item_codes, events.times_ms, events.type_codes):
         content.update(column.tobytes())
-    for source in _AS_IMPORTED:
+    for source in _AS_IMPORTED[settings.model]:
         content.update(source)
     return content.hexdigest()
 
