@@ -15,15 +15,15 @@ from typing import NamedTuple
 
 import numpy as np
 
-from encoders.compiled import compiled
 from encoders.events import EVENT_TRAITS
-from encoders.protocols import IntArray
 from encoders.records import DEFAULT_CATALOGUE
 from encoders.window import WindowRule
+from trainer.filters import filtered
 from trainer.firsts import first_of_each
-from trainer.ids import Codes
+from trainer.ids import renumbered
 from trainer.interactions import BoolArray, Interactions, narrowed
 from trainer.rows import Columns, RowMaker, Rows
+from trainer.settings import CleaningSettings
 
 _RECORDS_AT_ONCE = 5_000
 _N_TYPE_CODES = 256
@@ -31,12 +31,14 @@ _N_TYPE_CODES = 256
 
 @dataclass(frozen=True)
 class CleaningRules:
-    """What counts as usable; the same limits as the worker's."""
+    """What counts as usable: the limits that the worker has, too, and filters."""
 
     window_rule: WindowRule = field(default_factory=WindowRule)
     catalogue: str = DEFAULT_CATALOGUE
     max_future: timedelta = timedelta(hours=24)
     max_record_bytes: int = 262_144
+    filters: CleaningSettings = field(default_factory=CleaningSettings)
+    """What else is left out, by rules that are the trainer's alone: workers answer everybody."""
 
     def latest_ms(self, now_ms: int) -> int:
         """The latest event time that is not wrong."""
@@ -62,8 +64,8 @@ def clean(rows: Rows, rules: CleaningRules, now_ms: int) -> tuple[Interactions, 
     if len(kept) < len(order):
         dropped["repeated"] = len(order) - len(kept)
     del usable, order, first  # as long as the columns below, which there should be room for
-    user_codes, users = _renumbered(columns.users, kept, len(rows.users))
-    item_codes, items = _renumbered(columns.items, kept, len(rows.items))
+    user_codes, users = renumbered(columns.users, kept, len(rows.users))
+    item_codes, items = renumbered(columns.items, kept, len(rows.items))
     interactions = Interactions(
         rows.users.take(users),
         rows.items.take(items),
@@ -74,7 +76,8 @@ def clean(rows: Rows, rules: CleaningRules, now_ms: int) -> tuple[Interactions, 
         narrowed(columns.partitions[kept]),
         narrowed(columns.offsets[kept]),
     )
-    return interactions, dropped
+    interactions, unlikely = filtered(interactions, rules.filters)
+    return interactions, dropped + unlikely
 
 
 class Record(NamedTuple):
@@ -147,23 +150,3 @@ def _usable(rows: Rows, rules: CleaningRules, now_ms: int) -> tuple[BoolArray, C
             dropped[reason] = int(found.sum())
             usable &= ~found
     return usable, dropped
-
-
-def _renumbered(codes: Codes, kept: IntArray, n_codes: int) -> tuple[IntArray, Codes]:
-    """Codes 0, 1, … by first appearance among the kept rows, and the old code of each."""
-    new, old = np.empty(len(kept), dtype=np.int64), np.empty(n_codes, dtype=np.int32)
-    n = _renumber(codes, kept, np.full(n_codes, -1, dtype=np.int32), new, old)
-    return new, old[:n].copy()
-
-
-@compiled
-def _renumber(codes: Codes, kept: IntArray, new_of_old: Codes, new: IntArray, old: Codes) -> int:
-    n = 0
-    for i in range(len(kept)):
-        code = codes[kept[i]]
-        if new_of_old[code] < 0:
-            new_of_old[code] = n
-            old[n] = code
-            n += 1
-        new[i] = new_of_old[code]
-    return n

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, TextIO
 import numpy as np
 import numpy.typing as npt
 
-from encoders.events import EventType
+from encoders.events import EVENT_TRAITS, EventType
 from encoders.records import Interaction, Item, Scalar, UserProfile
 from trainer.errors import DatasetError
 
@@ -129,6 +129,7 @@ class Events:
 
     user_ids: Sequence[str]
     item_ids: Sequence[str]
+    """Empty where an event is of none."""
     event_types: Sequence[EventType]
     timestamps_ms: npt.NDArray[np.int64]
     values: Sequence[float | None]
@@ -172,7 +173,7 @@ class Dataset:
             yield Interaction(
                 event_id=f"{self.name}-{row}",
                 user_id=events.user_ids[row],
-                item_id=events.item_ids[row],
+                item_id=events.item_ids[row] or None,
                 event_type=events.event_types[row],
                 timestamp_ms=int(events.timestamps_ms[row]),
                 value=events.values[row],
@@ -229,6 +230,9 @@ def _read_events(table: Table, path: Path) -> tuple[Events, Counter[str]]:
             raise DatasetError(
                 f"{path} line {line}: timestamp {row['timestamp']!r} is not a number of seconds"
             ) from error
+        if missing := "user" if not user_id else "item" if not item_id and EVENT_TRAITS[kind].needs_item else "":
+            skipped[f"no {missing} is named"] += 1
+            continue
         users.append(intern(user_id))
         items.append(intern(item_id))
         kinds.append(kind)

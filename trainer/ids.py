@@ -20,6 +20,8 @@ from encoders.protocols import IntArray
 Codes = npt.NDArray[np.int32]
 Hashes = npt.NDArray[np.uint64]
 
+AnyCodes = npt.NDArray[np.int32] | npt.NDArray[np.int64]
+
 A = TypeVar("A", bound=npt.NDArray[Any])
 
 MOST_IDS = 2**31 - 2
@@ -226,3 +228,23 @@ def _gather(text: Bytes, offsets: IntArray, codes: Codes, into: Bytes) -> None:
 def _find_homes(text: Bytes, offsets: IntArray, n_partitions: Int, homes: Codes) -> None:
     for n in range(len(homes)):
         homes[n] = (murmur2(text, offsets[n], offsets[n + 1]) & 0x7FFFFFFF) % n_partitions
+
+
+def renumbered(codes: AnyCodes, kept: IntArray, n_codes: int) -> tuple[IntArray, Codes]:
+    """Codes 0, 1, … by first appearance among the kept rows, and the old code of each."""
+    new, old = np.empty(len(kept), dtype=np.int64), np.empty(n_codes, dtype=np.int32)
+    n = _renumber(codes, kept, np.full(n_codes, -1, dtype=np.int32), new, old)
+    return new, old[:n].copy()
+
+
+@compiled
+def _renumber(codes: AnyCodes, kept: IntArray, new_of_old: Codes, new: IntArray, old: Codes) -> int:
+    n = 0
+    for i in range(len(kept)):
+        code = codes[kept[i]]
+        if new_of_old[code] < 0:
+            new_of_old[code] = n
+            old[n] = code
+            n += 1
+        new[i] = new_of_old[code]
+    return n

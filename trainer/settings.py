@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, model_validator
 
 from encoders.factors import FactorsConfig
 from encoders.markov import MarkovConfig
@@ -37,6 +37,27 @@ class FactorsSettings(FactorsConfig):
     """Of BPR."""
 
 
+class CleaningSettings(BaseModel):
+    """What the trainer leaves out of usable events; each rule is off until it is set. See `trainer.filters`."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    earliest: AwareDatetime | None = None
+    """Events before are of a clock that was wrong, as `2020-01-01T00:00:00Z`."""
+    same_item_within_s: float = Field(default=0.0, ge=0, allow_inf_nan=False)
+    """An event of the item that its user's event just before was of counts for nothing so many seconds after it: a
+    double click, a page that was loaded again."""
+    max_events_per_hour: int | None = Field(default=None, ge=1)
+    """A user who somewhere has more within an hour is a robot, of whom nothing is learned."""
+    max_user_events: int | None = Field(default=None, ge=1)
+    """A user with more events in all is none that others resemble, such as a shop's own test account."""
+    min_item_events: int = Field(default=1, ge=1)
+    """Items with fewer events are not learned, and cannot be listed by the model."""
+    min_user_events: int = Field(default=1, ge=1)
+    """Users with fewer events are not learned from; workers answer them as anybody. Rare users and items go by turns,
+    until none is left."""
+
+
 class TrainerSettings(BaseModel):
     """How a model is trained and measured. The defaults were tuned on MovieLens 100K, by global time."""
 
@@ -57,6 +78,8 @@ class TrainerSettings(BaseModel):
     """Of the model `mf`."""
     catalogue: CatalogueName = DEFAULT_CATALOGUE
     """The catalogue whose interactions are learned from."""
+    cleaning: CleaningSettings = CleaningSettings()
+    """What is left out of what was read."""
     min_events: int = Field(default=50, ge=2)
     """With fewer usable events nothing is trained."""
     validation_fraction: float = Field(default=0.1, ge=0, lt=0.5)

@@ -126,7 +126,8 @@ def kafka_source(settings: Settings) -> KafkaSource:
 
 
 def cleaning_rules(settings: Settings, window_rule: WindowRule, catalogue: str) -> CleaningRules:
-    """What counts as usable: the worker's own limits."""
+    """What counts as usable: the worker's own limits, and the trainer's filters."""
     from trainer.cleaning import CleaningRules
 
-    return CleaningRules(window_rule, catalogue, settings.worker.max_future, settings.worker.max_record_bytes)
+    worker, filters = settings.worker, settings.trainer.cleaning
+    return CleaningRules(window_rule, catalogue, worker.max_future, worker.max_record_bytes, filters)

@@ -10,6 +10,7 @@ from encoders.records import Interaction
 from encoders.window import WindowRule
 from streams.routing import partition_of
 from trainer.cleaning import Cleaner, CleaningRules
+from trainer.settings import CleaningSettings
 
 NOW_MS = 1_700_000_000_000
 HOME = partition_of("ann", 4)
@@ -113,3 +114,12 @@ def test_the_window_rule_decides_which_types_are_used() -> None:
     log = cleaner.finish()
     assert log.offsets.tolist() == [1]
     assert log.weights.tolist() == [3.0]
+
+
+def test_what_is_usable_goes_through_the_filters() -> None:
+    cleaner = make_cleaner(filters=CleaningSettings(min_item_events=2))
+    for n, item in enumerate("xyx"):
+        cleaner.add(record(event_id=f"e{n}", item_id=item), (), HOME, n)
+    log = cleaner.finish()
+    assert (list(log.item_ids), log.offsets.tolist()) == (["x"], [0, 2])
+    assert cleaner.dropped == {"of items with too few events": 1}

@@ -122,6 +122,18 @@ def test_unknown_event_types_are_left_out_and_counted(tmp_path: Path) -> None:
     assert list(dataset.skipped.values()) == [1]
 
 
+def test_rows_that_name_nobody_or_nothing_are_left_out_and_counted(tmp_path: Path) -> None:
+    """A search needs no item."""
+    rows = "ann,x,1,view,\n,x,2,view,\nann,,3,view,\nann,,4,search,\n"
+    write(tmp_path, "events.csv", f"user_id,item_id,timestamp,event_type,value\n{rows}")
+    dataset = read_dataset(tmp_path)
+    assert [(each.event_type.value, each.item_id) for each in dataset.interactions()] == [
+        ("view", "x"),
+        ("search", None),
+    ]
+    assert dataset.skipped == {"no user is named": 1, "no item is named": 1}
+
+
 def test_a_value_that_is_no_number_is_left_out(tmp_path: Path) -> None:
     write(tmp_path, "events.csv", "user_id,item_id,timestamp,event_type,value\n1,2,3,view,train\n")
     assert next(read_dataset(tmp_path).interactions()).value is None
