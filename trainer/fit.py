@@ -220,7 +220,11 @@ class _Loop:
         power = settings.negatives_power if settings.loss == "softmax" else 0.0
         self._sampler = NegativeSampler(counts, settings.n_negatives, power, self._random)
         self._optimiser = torch.optim.AdamW(
-            module.parameters(), lr=rate, weight_decay=settings.weight_decay, fused=True
+            module.parameters(),
+            lr=rate,
+            betas=(0.9, settings.adam_beta2),
+            weight_decay=settings.weight_decay,
+            fused=True,
         )
         self._n_steps = n_epochs * -(-len(rows) // settings.batch_size)
         self._state = state

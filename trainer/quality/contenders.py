@@ -47,7 +47,16 @@ CONFIGURATIONS = Path(__file__).parent / "configurations"
 """Those that `make quality` runs, a file for each data set, by its folder's name."""
 FIT_KEYS = frozenset(
     {"embedding_dim", "hidden_dim", "n_layers", "n_heads", "dropout", "item_dropout", "max_epochs", "batch_size"}
-    | {"learning_rate", "weight_decay", "loss", "n_negatives", "seen_negatives", "negatives_power", "gbce_calibration"}
+    | {
+        "learning_rate",
+        "weight_decay",
+        "adam_beta2",
+        "loss",
+        "n_negatives",
+        "seen_negatives",
+        "negatives_power",
+        "gbce_calibration",
+    }
     | {"threads"}
 )
 """Keys of `TrainerSettings` that decide a fit here: the exam splits the data, and a fit goes on for `max_epochs`."""
