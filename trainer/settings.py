@@ -109,8 +109,8 @@ class TrainerSettings(BaseModel):
     learning_rate: float = Field(default=0.015, gt=0)
     weight_decay: float = Field(default=0.01, ge=0)
     adam_beta2: float = Field(default=0.999, gt=0, lt=1)
-    """How long Adam remembers how large gradients were; those of rare items are mostly zero. With 0.98, as in the code
-    of SASRec, a model of many rare items (Amazon Beauty) was better."""
+    """How long Adam remembers how large gradients were; those of rare items are mostly zero. The code of
+    SASRec has 0.98; on Amazon Beauty, whose items are many and rare, that was better on validation."""
     loss: Literal["softmax", "bpr", "bce", "gbce"] = "softmax"
     """Cross-entropy over the catalogue, pairs (BPR), binary cross-entropy, or that calibrated for its few negatives."""
     n_negatives: int = Field(default=4096, ge=1)

@@ -87,7 +87,7 @@ def test_models_without_a_table_are_as_they_are() -> None:
         ('windows = "wide"', "before the tables: windows: Input should be 'paper' or 'served'"),
         ("[grus]", r"shop.toml, \[grus\]: there is no model 'grus'; `model` is one of popularity, markov"),
         ('[x]\nmodel = "y"', r"\[x\]: there is no model 'y'"),
-        ("[sasrec]\nlerning_rate = 1", r"\[sasrec\]: there is no key 'lerning_rate'; there are adam_beta2, batch_size, dropout"),
+        ("[sasrec]\nlerning_rate = 1", r"\[sasrec\]: there is no key 'lerning_rate'; there are adam_beta2, batch_size"),
         ("[sasrec]\npatience = 2", r"\[sasrec\]: there is no key 'patience'"),
         ("[sasrec]\nseed = 2", r"\[sasrec\]: there is no key 'seed'"),
         ("[session-knn]\nn_recent = 0", r"\[session-knn\]: n_recent: Input should be greater than or equal to 1"),
