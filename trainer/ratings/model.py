@@ -14,7 +14,6 @@ References:
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -89,7 +88,9 @@ class RatingFactors:
     def predict(self, users: IntArray, items: IntArray) -> DoubleArray:
         """What each user will give the item beside, within the scale. Shape: ``(R,)`` and ``(R,)`` to ``(R,)``."""
         going_together = np.einsum("rd,rd->r", self.user_vectors[users], self.item_vectors[items])
-        return self._within(self.user_biases[users] + self.item_biases[items] + going_together)
+        deviations = self.user_biases[users] + self.item_biases[items] + going_together
+        predicted: DoubleArray = np.clip(self.mean + deviations, self.lowest, self.highest)
+        return predicted
 
     def predict_all(self, users: IntArray) -> DoubleArray:
         """What users will give each item, beyond the scale, too: within it many are equal. Shape: ``(B, N)``."""
@@ -97,20 +98,14 @@ class RatingFactors:
         scores: DoubleArray = self.mean + biases_BN + self.user_vectors[users] @ self.item_vectors.T
         return scores
 
-    def _within(self, deviations: DoubleArray) -> DoubleArray:
-        return np.clip(self.mean + deviations, self.lowest, self.highest)
 
-
-def fit_ratings(
-    ratings: Ratings, config: RatingConfig, seed: int, show: Callable[[int], None] = lambda iteration: None
-) -> RatingFactors:
+def fit_ratings(ratings: Ratings, config: RatingConfig, seed: int) -> RatingFactors:
     """Fit a model; two runs with one seed give the same.
 
     Args:
         ratings: What is learned.
         config: Which model, and how it is set.
         seed: Of what the item vectors are before the fit.
-        show: Told how many passes are over.
 
     Raises:
         NothingToTrainError: If there is no rating.
@@ -128,17 +123,11 @@ def fit_ratings(
         ridge[0] = config.bias_regularization
         deviations = ratings.values - mean
         by_user, by_item = _Grouped.of(ratings.users, U), _Grouped.of(ratings.items, N)
-        of_users, of_items = (
-            (ratings.items[by_user.order], deviations[by_user.order]),
-            (
-                ratings.users[by_item.order],
-                deviations[by_item.order],
-            ),
-        )
-        for iteration in range(config.n_iterations):
+        of_users = ratings.items[by_user.order], deviations[by_user.order]
+        of_items = ratings.users[by_item.order], deviations[by_item.order]
+        for _ in range(config.n_iterations):
             _solve(by_user.starts, *of_users, item_biases, item_vectors, ridge, user_biases, user_vectors)
             _solve(by_item.starts, *of_items, user_biases, user_vectors, ridge, item_biases, item_vectors)
-            show(iteration + 1)
     lowest, highest = float(ratings.values.min()), float(ratings.values.max())
     return RatingFactors(mean, lowest, highest, user_biases, item_biases, user_vectors, item_vectors)
 
